@@ -1,0 +1,144 @@
+//! One table: what went wrong → reason code, status, whose fault, whether it may be tried again.
+//!
+//! **Invariant:** every local reply, every cut connection and every log line of a failure names one [`Reason`].
+
+/// Why Ringway answered by itself or ended an exchange. The codes are stable: they appear in
+/// `x-ringway-reason`, in the access log and in the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    BadRequest,
+    HeadTooLarge,
+    TargetTooLong,
+    TooManyFields,
+    BodyTooLarge,
+    ExpectationFailed,
+    MethodNotAllowed,
+    MisdirectedRequest,
+    NoRoute,
+    HeaderTimeout,
+    RequestBodyTimeout,
+    ClientClosed,
+    ClientSlow,
+    ConnectionLimit,
+    ClientConnectionLimit,
+    ConnectFailed,
+    ConnectTimeout,
+    NoEndpoint,
+    UpstreamReset,
+    UpstreamClosed,
+    UpstreamBadResponse,
+    UpstreamHeadTooLarge,
+    ResponseHeadTimeout,
+    ResponseBodyTimeout,
+    RequestTimeout,
+    UpstreamLimit,
+    UpgradeRefused,
+    TunnelIdle,
+    MemoryLimit,
+    Draining,
+    Internal,
+}
+
+/// Who has to change something for the failure to go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Client,
+    Upstream,
+    Proxy,
+}
+
+/// One row of the table.
+pub struct ReasonInfo {
+    pub reason: Reason,
+    /// The stable code.
+    pub code: &'static str,
+    /// Status of the local reply, where one can still be sent (499 is only logged).
+    pub status: u16,
+    pub fault: Fault,
+    /// What a person reads.
+    pub text: &'static str,
+}
+
+macro_rules! reasons {
+    ($($reason:ident $code:literal $status:literal $fault:ident $text:literal;)*) => {
+        /// Every reason, in the order of the enum.
+        pub const REASONS: &[ReasonInfo] = &[$(ReasonInfo {
+            reason: Reason::$reason, code: $code, status: $status, fault: Fault::$fault, text: $text,
+        }),*];
+    };
+}
+
+reasons! {
+    BadRequest "bad_request" 400 Client "the request is not valid HTTP";
+    HeadTooLarge "head_too_large" 431 Client "the request head is larger than the listener accepts";
+    TargetTooLong "target_too_long" 414 Client "the request target is longer than the listener accepts";
+    TooManyFields "too_many_fields" 431 Client "the request has more header fields than the listener accepts";
+    BodyTooLarge "body_too_large" 413 Client "the request body is larger than the listener accepts";
+    ExpectationFailed "expectation_failed" 417 Client "the expectation of the request is not known";
+    MethodNotAllowed "method_not_allowed" 405 Client "the route does not allow this method";
+    MisdirectedRequest "misdirected_request" 421 Client "this connection does not serve that host";
+    NoRoute "no_route" 404 Client "no route matches the host and path";
+    HeaderTimeout "header_timeout" 408 Client "the request head did not arrive in time";
+    RequestBodyTimeout "request_body_timeout" 408 Client "the request body made no progress in time";
+    ClientClosed "client_closed" 499 Client "the client went away before the response was complete";
+    ClientSlow "client_slow" 499 Client "the client read nothing of the response for too long";
+    ConnectionLimit "connection_limit" 503 Proxy "the listener is at its connection limit";
+    ClientConnectionLimit "client_connection_limit" 429 Client "this client has too many connections";
+    ConnectFailed "connect_failed" 502 Upstream "no connection to the upstream could be made";
+    ConnectTimeout "connect_timeout" 504 Upstream "the upstream did not accept a connection in time";
+    NoEndpoint "no_endpoint" 503 Upstream "the cluster has no endpoint at the moment";
+    UpstreamReset "upstream_reset" 502 Upstream "the upstream reset the connection";
+    UpstreamClosed "upstream_closed" 502 Upstream "the upstream closed the connection before its response was complete";
+    UpstreamBadResponse "upstream_bad_response" 502 Upstream "the response of the upstream is not valid HTTP";
+    UpstreamHeadTooLarge "upstream_head_too_large" 502 Upstream "the response head is larger than the cluster accepts";
+    ResponseHeadTimeout "response_head_timeout" 504 Upstream "the upstream did not answer in time";
+    ResponseBodyTimeout "response_body_timeout" 504 Upstream "the response body made no progress in time";
+    RequestTimeout "request_timeout" 504 Upstream "the whole exchange took longer than its route allows";
+    UpstreamLimit "upstream_limit" 503 Proxy "the cluster is at its connection limit";
+    UpgradeRefused "upgrade_refused" 502 Upstream "the upstream switched to a protocol that the route does not allow";
+    TunnelIdle "tunnel_idle" 504 Client "the tunnel carried nothing for too long";
+    MemoryLimit "memory_limit" 503 Proxy "the worker is at its memory limit";
+    Draining "draining" 503 Proxy "the proxy is shutting down";
+    Internal "internal" 500 Proxy "the proxy met an error of its own";
+}
+
+impl Reason {
+    /// The row of this reason.
+    pub fn info(self) -> &'static ReasonInfo {
+        // The table is made from the same order as the enum; a test holds it to that.
+        &REASONS[self as usize]
+    }
+
+    pub fn code(self) -> &'static str {
+        self.info().code
+    }
+
+    /// Status of the local reply.
+    pub fn status(self) -> u16 {
+        self.info().status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_finds_its_own_row() {
+        for (index, info) in REASONS.iter().enumerate() {
+            assert_eq!(info.reason as usize, index, "{}", info.code);
+            assert_eq!(info.reason.info().code, info.code);
+        }
+        assert_eq!(REASONS.len(), Reason::Internal as usize + 1);
+    }
+
+    #[test]
+    fn codes_are_unique_and_snake_case() {
+        let mut codes: Vec<_> = REASONS.iter().map(|info| info.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), REASONS.len());
+        assert!(codes.iter().all(|c| c.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+}

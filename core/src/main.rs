@@ -1,0 +1,5 @@
+//! The `ringway` binary.
+
+fn main() -> std::process::ExitCode {
+    ringway_core::cli::main()
+}

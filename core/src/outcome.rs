@@ -1,0 +1,57 @@
+//! What is known of one exchange when it ends: the input of the access log and of the statistics.
+
+use std::net::IpAddr;
+use std::time::{Instant, SystemTime};
+
+use crate::error::Reason;
+
+/// One finished exchange. Borrowed from the exchange's own state: nothing is copied to make it.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// Indices into the configuration that the exchange ran under.
+    pub listener: usize,
+    pub route: Option<usize>,
+    pub cluster: Option<usize>,
+    pub worker: usize,
+    /// Address of the endpoint as text, once one was picked.
+    pub endpoint: &'a str,
+    /// The client: the peer, or who the PROXY protocol or a trusted forwarder names.
+    pub client: Option<IpAddr>,
+    /// Raw bytes as received; empty where the head could not be read.
+    pub method: &'a [u8],
+    pub target: &'a [u8],
+    pub host: &'a [u8],
+    /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`.
+    pub protocol: &'static str,
+    pub user_agent: &'a [u8],
+    pub referer: &'a [u8],
+    pub request_id: &'a [u8],
+    /// Status sent to the client, or 499 where it went away before one was.
+    pub status: u16,
+    /// Why, where the proxy answered itself or cut the exchange.
+    pub reason: Option<Reason>,
+    /// Body bytes received from and sent to the client, framing not counted.
+    pub request_body_bytes: u64,
+    pub response_body_bytes: u64,
+    /// Requests sent upstream for this exchange (2 and more: it was retried).
+    pub attempts: u32,
+    /// Whether the upstream connection came out of the pool.
+    pub upstream_reused: bool,
+    pub phases: Phases,
+}
+
+/// Points in time of one exchange. A phase that was never reached is `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct Phases {
+    /// Wall-clock time of `started`.
+    pub wall: SystemTime,
+    /// First byte of the request.
+    pub started: Instant,
+    /// The request head was complete.
+    pub head_received: Instant,
+    /// An upstream connection was at hand.
+    pub connected: Option<Instant>,
+    /// The first byte of the response arrived from upstream.
+    pub first_byte: Option<Instant>,
+    pub ended: Instant,
+}

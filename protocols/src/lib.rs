@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! Wire protocols as pure functions and state machines.
