@@ -1,0 +1,223 @@
+//! The configuration that the data path reads: immutable, shared by all workers, swapped whole by a reload.
+//!
+//! A file becomes a [`Config`] in three steps: parsed (with spans), checked (all errors at once), built.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::io::Address;
+
+/// One generation of the whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// 1 for the configuration of the start; each successful reload adds one.
+    pub generation: u64,
+    pub process: ProcessConfig,
+    pub listeners: Vec<Arc<ListenerConfig>>,
+    pub clusters: Vec<Arc<ClusterConfig>>,
+    pub routes: Vec<Arc<RouteConfig>>,
+}
+
+/// Settings of the process: changing one needs a restart unless said otherwise.
+#[derive(Debug, Clone)]
+pub struct ProcessConfig {
+    /// Number of worker threads, already resolved from `auto`. At least 1.
+    pub workers: usize,
+    /// CPU of each worker, `workers` long; empty when pinning is off.
+    pub cpus: Vec<usize>,
+    pub io: IoChoice,
+    /// The admin listener over TCP; `None` switches it off.
+    pub admin: Option<SocketAddr>,
+    /// The admin listener over a UNIX socket (mode 0600), where writes are allowed.
+    pub admin_socket: Option<PathBuf>,
+    /// Bearer token that the TCP admin listener asks for before a write.
+    pub admin_token: Option<String>,
+    pub access_log: Option<AccessLogConfig>,
+    /// How long a drain may take before what is left is cut. Reloadable.
+    pub drain_timeout: Duration,
+    pub buffers: BufferConfig,
+    /// Bodies of at least this many bytes leave user space out by `splice(2)`; 0 switches it off.
+    pub splice_bytes_min: u64,
+    /// Old generations that may still be in use by running exchanges before a reload is refused.
+    pub generations_max: usize,
+    /// A deferred item budget for one loop turn and the wait that fills it (io_uring only).
+    pub wait_nr: u32,
+    pub min_wait_usec: u32,
+}
+
+/// Memory of one worker for bytes in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct BufferConfig {
+    /// Size of one receive buffer.
+    pub buffer_bytes: u32,
+    /// Buffers offered to the kernel at a time: the hot set. A power of two.
+    pub ring_buffers: u16,
+    /// Ceiling over all receive buffers of one worker; on reaching it the largest holder is reset.
+    pub worker_bytes_max: u64,
+    /// What one connection may hold received but not yet forwarded.
+    pub connection_bytes_max: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoChoice {
+    Auto,
+    Uring,
+    Epoll,
+    #[cfg(feature = "monoio")]
+    Monoio,
+    #[cfg(feature = "glommio")]
+    Glommio,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLogConfig {
+    pub format: AccessLogFormat,
+    pub target: AccessLogTarget,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogFormat {
+    Combined,
+    Json,
+    /// Text with `{variables}`.
+    Template(String),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogTarget {
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    pub name: String,
+    pub bind: Address,
+    /// Sources allowed to send a PROXY protocol header, which is then required of them; empty: not spoken.
+    pub proxy_protocol_from: Vec<Cidr>,
+    pub forwarded: ForwardedConfig,
+    pub limits: ListenerLimits,
+}
+
+/// What a listener accepts from one connection, and from all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerLimits {
+    /// Connections of this listener over all workers.
+    pub connections_max: u32,
+    /// Connections of one client address over all workers; 0 is unlimited.
+    pub connections_per_client_max: u32,
+    pub header_bytes_max: u32,
+    pub header_count_max: u16,
+    /// Bytes of a request target; more is 414.
+    pub target_bytes_max: u32,
+    /// Bytes of a request body; more is 413. 0 is unlimited.
+    pub body_bytes_max: u64,
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// Keep-alive connection without a request.
+    pub idle_timeout: Duration,
+    /// Longest time without progress of a request body.
+    pub request_body_timeout: Duration,
+    /// Longest time without progress of the response towards the client.
+    pub response_body_timeout: Duration,
+    /// Requests of one connection before it is told to close; 0 is unlimited.
+    pub requests_max: u64,
+}
+
+/// Which forwarding headers are believed and written.
+#[derive(Debug, Clone)]
+pub struct ForwardedConfig {
+    pub style: ForwardedStyle,
+    /// Peers whose forwarding headers and request ids are kept; all others' are replaced.
+    pub trusted: Vec<Cidr>,
+    pub via: bool,
+    pub request_id: bool,
+    /// `x-ringway-reason` on local replies.
+    pub reason_header: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedStyle {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    Both,
+    Off,
+}
+
+pub use ringway_policies::cidr::Cidr;
+
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    pub name: String,
+    pub endpoints: Vec<EndpointConfig>,
+    pub balance: Balance,
+    pub pool: PoolConfig,
+    pub connect_timeout: Duration,
+    /// From the last byte of the request head to the end of the response head.
+    pub response_head_timeout: Duration,
+    /// Longest time without progress of a response body from the origin.
+    pub response_body_timeout: Duration,
+    pub response_header_bytes_max: u32,
+    pub response_header_count_max: u16,
+    pub send_proxy_protocol: Option<ProxyProtocolVersion>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    V1,
+    V2,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EndpointConfig {
+    Address(Address),
+    /// Resolved on a control thread, again by TTL.
+    Name {
+        host: String,
+        port: u16,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    RoundRobin,
+    LeastRequest,
+    Random,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig {
+    pub idle_timeout: Duration,
+    /// Age after which a connection is not used again; zero is unlimited.
+    pub lifetime_max: Duration,
+    /// Requests on one connection; 0 is unlimited.
+    pub requests_max: u64,
+    /// Idle connections per endpoint over all workers.
+    pub idle_max: u32,
+    /// Connections per endpoint over all workers, busy and idle; 0 is unlimited.
+    pub connections_max: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct RouteConfig {
+    pub name: String,
+    /// Indices into `Config::listeners`; empty: all of them.
+    pub listeners: Vec<usize>,
+    /// Lower-case host names without port; `*.example.com` matches any sub-domain; empty: every host.
+    pub hosts: Vec<String>,
+    /// A prefix of whole path segments; `/` matches all.
+    pub path_prefix: String,
+    /// Index into `Config::clusters`.
+    pub cluster: usize,
+    /// The whole exchange, from the end of the request head; zero is unlimited.
+    pub timeout: Duration,
+    /// `Upgrade` tokens that may become a tunnel, lower case.
+    pub upgrades: Vec<String>,
+    pub tunnel_idle_timeout: Duration,
+    /// Whether CONNECT is answered with a tunnel to the cluster.
+    pub connect: bool,
+}
