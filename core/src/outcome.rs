@@ -15,6 +15,8 @@ pub struct Outcome<'a> {
     pub worker: usize,
     /// Address of the endpoint as text, once one was picked.
     pub endpoint: &'a str,
+    /// Its index in `ClusterConfig::endpoints`: where the name that it was resolved from stands.
+    pub endpoint_index: Option<usize>,
     /// The client: the peer, or who the PROXY protocol or a trusted forwarder names.
     pub client: Option<IpAddr>,
     /// Raw bytes as received; empty where the head could not be read.

@@ -1,0 +1,52 @@
+//! The control thread: signals, reloads, names, the admin listener.
+//!
+//! Everything that may block or wait for the outside world and is not a request runs here, on one tokio thread; the
+//! workers are told by [`Command`]s and never asked for anything.
+
+pub mod command;
+
+pub use command::{Command, Event, Events, Generation, Resolved, SendCommand, WorkerGuard, channel};
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::access_log::LogWriter;
+use crate::config::Config;
+use crate::stats::Stats;
+
+/// Loads the configuration again for a reload; the error is for a person (file, line, expected, found).
+pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// Listening sockets of one reload: for each worker, pairs of an index into `Config::listeners` and its socket.
+pub type Sockets = Vec<Vec<(usize, OwnedFd)>>;
+
+/// Binds the listeners that are in the second configuration and not in the first: all of them or none. The error
+/// names the address.
+pub type Bind = Arc<dyn Fn(&Config, &Config) -> Result<Sockets, String> + Send + Sync>;
+
+/// What the control thread works with.
+pub struct Setup {
+    /// What the workers started with.
+    pub generation: Arc<Generation>,
+    pub stats: Arc<Stats>,
+    /// Mailbox of each worker, by index.
+    pub mailboxes: Vec<SendCommand>,
+    /// From [`channel`].
+    pub events: mpsc::Receiver<Event>,
+    /// `None` where there is no file to load again: a reload is refused and says so.
+    pub load: Option<Load>,
+    pub bind: Bind,
+    /// The writer of the access log, if there is one: told to reopen its file, and flushed at the end.
+    pub log: Option<LogWriter>,
+}
+
+/// Runs the control thread on the calling thread until the process is to end; returns its exit status.
+///
+/// Fails (with a message on stderr) when an admin address cannot be bound. Must be called once.
+pub fn run(setup: Setup) -> ExitCode {
+    let _ = setup.generation;
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,75 @@
+//! What the workers count, and how others read it.
+//!
+//! Each worker owns one [`WorkerStats`] and is the only one that writes it; the control thread reads all of them
+//! whenever somebody asks. Nothing is locked and no worker ever waits for a reader.
+//!
+//! Names in labels come from the configuration only. [`Stats::labels`] gives each name of a generation a slot; a name
+//! keeps its slot, and so its counts, over reloads.
+
+pub mod counter;
+pub mod histogram;
+pub mod labels;
+pub mod metrics;
+pub mod report;
+pub mod worker;
+
+pub use counter::{Counter, Gauge};
+pub use histogram::Histogram;
+pub use labels::{Label, Labels};
+pub use worker::{ClusterStats, EndpointStats, ListenerStats, RouteStats, WorkerStats};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Config;
+use counter::group;
+use labels::Registry;
+
+group! {
+    /// Numbers of the process, written by the control thread.
+    pub struct ProcessStats {
+        generation: Gauge "config_generation" "Generation of the configuration in use";
+        generations: Gauge "config_generations" "Generations of the configuration that are still in use";
+        reloads: Counter "config_reloads" "Reloads that took effect";
+        reload_failures: Counter "config_reload_failures" "Reloads that were refused";
+        resolutions: Counter "dns_resolutions" "Names resolved";
+        resolution_failures: Counter "dns_resolution_failures" "Names that could not be resolved";
+        mailbox_full: Counter "control_mailbox_full" "Commands that had to wait because a worker's mailbox was full";
+        admin_requests: Counter "admin_requests" "Requests to the admin listeners";
+        admin_refused: Counter "admin_refused" "Requests and connections that the admin listeners refused";
+        ready: Gauge "ready" "1 while the proxy takes traffic, 0 while it starts and drains";
+    }
+}
+
+/// The statistics of the whole process.
+pub struct Stats {
+    workers: Vec<Arc<WorkerStats>>,
+    pub process: ProcessStats,
+    pub access_log: Arc<crate::access_log::LogStats>,
+    registry: Mutex<Registry>,
+}
+
+impl Stats {
+    /// Statistics for so many workers.
+    pub fn new(workers: usize) -> Arc<Stats> {
+        Arc::new(Stats {
+            workers: (0..workers).map(|index| Arc::new(WorkerStats::new(index))).collect(),
+            process: ProcessStats::default(),
+            access_log: Arc::default(),
+            registry: Mutex::default(),
+        })
+    }
+
+    /// All workers, by index.
+    pub fn workers(&self) -> &[Arc<WorkerStats>] {
+        &self.workers
+    }
+
+    /// Gives every name of `config` its slot and makes room for it in every worker.
+    ///
+    /// Called on the control thread at start and at each reload, before a worker sees the configuration. The slots of
+    /// a name stay its own as long as any holder of a [`Labels`] that names it lives.
+    pub fn labels(&self, config: &Config) -> Arc<Labels> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.assign(config, &self.workers)
+    }
+}
