@@ -1,1 +1,0 @@
-//! Ringway tests.
