@@ -18,12 +18,14 @@ pub struct Client(Wire);
 
 impl Client {
     pub fn connect(to: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap_or_else(|e| panic!("connect to {to}: {e}"));
+        let stream =
+            TcpStream::connect_timeout(&to, PATIENCE).unwrap_or_else(|e| panic!("connect to {to}: {e}"));
         Client(Wire::tcp(stream))
     }
 
     pub fn connect_unix(path: &Path) -> Client {
-        let stream = UnixStream::connect(path).unwrap_or_else(|e| panic!("connect to {}: {e}", path.display()));
+        let stream =
+            UnixStream::connect(path).unwrap_or_else(|e| panic!("connect to {}: {e}", path.display()));
         Client(Wire::unix(stream))
     }
 
@@ -44,7 +46,8 @@ impl Client {
             sockopt::set_socket_recv_buffer_size(&socket, bytes).expect("a receive buffer size");
         }
         if let Some(from) = from {
-            rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap_or_else(|e| panic!("bind to {from}: {e}"));
+            rustix::net::bind(&socket, &SocketAddr::new(from, 0))
+                .unwrap_or_else(|e| panic!("bind to {from}: {e}"));
         }
         rustix::net::connect(&socket, &to).unwrap_or_else(|e| panic!("connect to {to}: {e}"));
         Client(Wire::tcp(TcpStream::from(socket)))

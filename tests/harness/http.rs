@@ -111,7 +111,17 @@ pub(crate) fn read_request(wire: &mut Wire) -> Result<Request, Broken> {
     };
     let body = read_body(wire, length)?;
     let (on_wire, trailers) = (body.on_wire, body.trailers);
-    Ok(Request { connection: 0, method, target, version, fields, head, body: body.bytes, body_on_wire: on_wire, trailers })
+    Ok(Request {
+        connection: 0,
+        method,
+        target,
+        version,
+        fields,
+        head,
+        body: body.bytes,
+        body_on_wire: on_wire,
+        trailers,
+    })
 }
 
 pub(crate) fn read_response(wire: &mut Wire, method: &str) -> Result<Response, Broken> {
@@ -119,7 +129,8 @@ pub(crate) fn read_response(wire: &mut Wire, method: &str) -> Result<Response, B
     let (start, fields) = parse_head(&head)?;
     let mut parts = start.splitn(3, ' ');
     let (version, status, reason) = (parts.next(), parts.next(), parts.next());
-    let (Some(version @ ("HTTP/1.0" | "HTTP/1.1")), Some(status), Some(reason)) = (version, status, reason) else {
+    let (Some(version @ ("HTTP/1.0" | "HTTP/1.1")), Some(status), Some(reason)) = (version, status, reason)
+    else {
         return malformed(format!("status line {start:?}"));
     };
     let status = match status.parse::<u16>() {
@@ -147,10 +158,13 @@ fn declared_length(fields: &[(String, String)]) -> Result<Option<Length>, Broken
     match (&lengths[..], &codings[..]) {
         ([], []) => Ok(None),
         ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Length::Chunked)),
-        ([digits], []) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map(|count| Some(Length::Exact(count))).or_else(|_| malformed(format!("length {digits}")))
+        ([digits], []) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .map(|count| Some(Length::Exact(count)))
+            .or_else(|_| malformed(format!("length {digits}"))),
+        _ => {
+            malformed(format!("ambiguous framing: Content-Length {lengths:?}, Transfer-Encoding {codings:?}"))
         }
-        _ => malformed(format!("ambiguous framing: Content-Length {lengths:?}, Transfer-Encoding {codings:?}")),
     }
 }
 

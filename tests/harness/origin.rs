@@ -252,7 +252,8 @@ impl Conn {
     /// Sends a response with a Content-Length.
     pub fn reply(&mut self, status: u16, body: impl AsRef<[u8]>) -> bool {
         let body = body.as_ref();
-        let mut reply = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut reply =
+            format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
         reply.extend_from_slice(body);
         self.send(reply)
     }

@@ -13,7 +13,8 @@ use crate::wait::eventually;
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where only root's PATH looks.
-    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    let directories =
+        std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
     let found = directories.map(|directory| directory.join(program)).find(|file| file.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{program} is missing, and under CI nothing is skipped");
@@ -90,7 +91,8 @@ impl Server {
     }
 
     fn start(mut command: Command, address: SocketAddr, directory: TempDir) -> Server {
-        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child =
+            command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let server = Server { child, address, directory };
         eventually(&format!("{command:?} to listen"), || TcpStream::connect(address).ok());
         server

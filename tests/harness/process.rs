@@ -26,7 +26,9 @@ pub fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     // The second field is the name in parentheses and may hold blanks: count from behind it.
     let (_, rest) = stat.rsplit_once(')').expect("a stat line");
-    let field = |index: usize| -> u64 { rest.split_whitespace().nth(index).and_then(|f| f.parse().ok()).unwrap_or(0) };
+    let field = |index: usize| -> u64 {
+        rest.split_whitespace().nth(index).and_then(|f| f.parse().ok()).unwrap_or(0)
+    };
     // utime and stime, in ticks of 10 ms on every Linux that we run on.
     Duration::from_millis((field(11) + field(12)) * 10)
 }
@@ -45,6 +47,7 @@ pub fn threads(pid: u32) -> Vec<String> {
 
 fn status_kib(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key} for {pid}"));
+    let line =
+        status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key} for {pid}"));
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB")
 }

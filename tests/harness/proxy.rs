@@ -176,8 +176,16 @@ impl Ringway {
         let mut child = self.command(&config).spawn().expect("the proxy starts");
         let stderr = Lines::read(child.stderr.take().expect("a pipe"));
         let stdout = Lines::read(child.stdout.take().expect("a pipe"));
-        let mut proxy =
-            Proxy { child, stderr, stdout, directory, config, listeners: Vec::new(), admin: None, ended: None };
+        let mut proxy = Proxy {
+            child,
+            stderr,
+            stdout,
+            directory,
+            config,
+            listeners: Vec::new(),
+            admin: None,
+            ended: None,
+        };
         proxy.wait_until_ready();
         proxy
     }
@@ -199,7 +207,14 @@ impl Ringway {
         words.push(binary.display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("run").arg("--config").arg(config);
-        command.args(["--workers", &self.workers.to_string(), "--io", self.io.name(), "--admin", "127.0.0.1:0"]);
+        command.args([
+            "--workers",
+            &self.workers.to_string(),
+            "--io",
+            self.io.name(),
+            "--admin",
+            "127.0.0.1:0",
+        ]);
         command.args(&self.arguments);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGWAY_")) {
             command.env_remove(name);
@@ -457,7 +472,11 @@ impl Lines {
                 return answer;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {PATIENCE:?} in vain for {what:?} in:\n{}", collected.lines.join("\n"));
+            assert!(
+                !left.is_zero(),
+                "waited {PATIENCE:?} in vain for {what:?} in:\n{}",
+                collected.lines.join("\n")
+            );
             collected = self.0.1.wait_timeout(collected, left).unwrap_or_else(|e| e.into_inner()).0;
         }
     }

@@ -66,15 +66,21 @@ impl Wire {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.set_write_timeout(Some(self.patience)).and(stream.write_all(bytes)),
-            Socket::Unix(stream) => stream.set_write_timeout(Some(self.patience)).and(stream.write_all(bytes)),
+            Socket::Unix(stream) => {
+                stream.set_write_timeout(Some(self.patience)).and(stream.write_all(bytes))
+            }
         }
     }
 
     /// Writes what the kernel takes before `patience` ends; for peers that stop reading.
     pub fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.socket {
-            Socket::Tcp(stream) => stream.set_write_timeout(Some(self.patience)).and_then(|()| stream.write(bytes)),
-            Socket::Unix(stream) => stream.set_write_timeout(Some(self.patience)).and_then(|()| stream.write(bytes)),
+            Socket::Tcp(stream) => {
+                stream.set_write_timeout(Some(self.patience)).and_then(|()| stream.write(bytes))
+            }
+            Socket::Unix(stream) => {
+                stream.set_write_timeout(Some(self.patience)).and_then(|()| stream.write(bytes))
+            }
         }
     }
 
@@ -88,7 +94,9 @@ impl Wire {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let result = match &mut self.socket {
                 Socket::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer)),
-                Socket::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer)),
+                Socket::Unix(stream) => {
+                    stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer))
+                }
             };
             match result {
                 Ok(count) => {
