@@ -1,0 +1,269 @@
+//! The command line of `ringway-load`.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::affinity;
+use crate::client::ClientConfig;
+use crate::engine::{Engine, RunConfig};
+use crate::idle::{self, IdleConfig};
+use crate::origin::OriginConfig;
+use crate::slow_read::{self, SlowReadConfig};
+
+/// Load tester for HTTP/1.1 proxies: client and origin in one very light process.
+#[derive(Debug, Parser)]
+#[command(name = "ringway-load", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Client and origin in this process: the proxy under test forwards from one to the other.
+    Both {
+        #[command(flatten)]
+        origin: OriginArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// The client alone.
+    Client {
+        /// Length that every response body must have, in bytes. Default: any.
+        #[arg(long)]
+        body_bytes: Option<u64>,
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// The origin alone, until it is ended.
+    Origin {
+        #[command(flatten)]
+        origin: OriginArgs,
+        /// CPU to run on.
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// Opens idle keep-alive connections and reports what they cost the process under test.
+    Idle {
+        /// Address of the proxy.
+        #[arg(long)]
+        target: SocketAddr,
+        /// Idle connections to open, each with a descriptor of this process.
+        #[arg(long, default_value_t = 15_000)]
+        connections: u32,
+        /// Opens only, without a request on each connection.
+        #[arg(long)]
+        no_request: bool,
+        /// How long the memory may take to settle, in seconds.
+        #[arg(long, default_value_t = 4.0)]
+        settle: f64,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Reads one large body slowly and reports how the memory of the process under test moves.
+    SlowRead {
+        /// Address of the proxy.
+        #[arg(long)]
+        target: SocketAddr,
+        /// Bytes read per second.
+        #[arg(long, default_value_t = 1_000_000)]
+        bytes_per_second: u64,
+        /// Seconds to read for.
+        #[arg(long, default_value_t = 15.0)]
+        seconds: f64,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct OriginArgs {
+    /// Address that the origin listens on.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Length of the body that the origin answers with, in bytes.
+    #[arg(long, default_value_t = 64)]
+    body_bytes: u64,
+}
+
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// Address of the proxy.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    target: SocketAddr,
+    /// Connections, each with at most one request at a time.
+    #[arg(long, short = 'c', default_value_t = 64)]
+    connections: u32,
+    /// Host header.
+    #[arg(long, default_value = "bench.test")]
+    host: String,
+    /// Request target.
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// Open loop: requests per second, whatever the answers take; latencies count from the intended start.
+    /// Default: closed loop.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// A new connection for each request.
+    #[arg(long)]
+    new_connection: bool,
+    /// Seconds before the measurement.
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Seconds of the measurement.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// CPU to run on.
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// Process under test, for its CPU time and memory. May be repeated; they are summed.
+    #[arg(long)]
+    pid: Vec<u32>,
+    /// Report as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    main_from(std::env::args_os())
+}
+
+/// Runs a command line; the first argument is the name of the program. Exit status 1 means that it could not run,
+/// 3 that there were requests without a correct answer.
+pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ringway-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> io::Result<ExitCode> {
+    match command {
+        Command::Both { origin, client, common } => {
+            common.pin()?;
+            let body_bytes = Some(origin.body_bytes);
+            let engine = Engine::new(client.connections)?.with_origin(origin.config())?;
+            run_client(engine, client, body_bytes, &common)
+        }
+        Command::Client { body_bytes, client, common } => {
+            common.pin()?;
+            run_client(Engine::new(client.connections)?, client, body_bytes, &common)
+        }
+        Command::Origin { origin, cpu } => {
+            cpu.map_or(Ok(()), affinity::pin)?;
+            Engine::new(4096)?.with_origin(origin.config())?.serve()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Idle { target, connections, no_request, settle, common } => {
+            common.pin()?;
+            let settle = seconds("--settle", settle)?;
+            let pids = common.pid.clone();
+            let report = idle::run(&IdleConfig { target, connections, request: !no_request, pids, settle })?;
+            common.print(&report, || {
+                format!(
+                    "{:.0} bytes per idle connection ({} connections, {} still open; anonymous memory {} → {} KiB)",
+                    report.bytes_per_connection,
+                    report.connections,
+                    report.still_open,
+                    report.before.anonymous_bytes / 1024,
+                    report.after.anonymous_bytes / 1024
+                )
+            })?;
+            Ok(ExitCode::from(if report.still_open == report.connections { 0 } else { 3 }))
+        }
+        Command::SlowRead { target, bytes_per_second, seconds: time, common } => {
+            common.pin()?;
+            let duration = seconds("--seconds", time)?;
+            let pids = common.pid.clone();
+            let report = slow_read::run(&SlowReadConfig { target, bytes_per_second, duration, pids })?;
+            common.print(&report, || {
+                format!(
+                    "{} bytes in {:.1} s; resident KiB: {} before, {} to {} while reading",
+                    report.bytes_read,
+                    report.seconds,
+                    report.before_bytes / 1024,
+                    report.lowest_bytes / 1024,
+                    report.highest_bytes / 1024
+                )
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_client(
+    mut engine: Engine,
+    args: ClientArgs,
+    body_bytes: Option<u64>,
+    common: &CommonArgs,
+) -> io::Result<ExitCode> {
+    let run = RunConfig {
+        warmup: seconds("--warmup", args.warmup)?,
+        duration: seconds("--seconds", args.seconds)?,
+        pids: common.pid.clone(),
+    };
+    if args.rate.is_some_and(|rate| !rate.is_finite() || rate < 1.0) {
+        return Err(invalid("--rate: expected at least 1 request per second".to_owned()));
+    }
+    let client = ClientConfig {
+        target: args.target,
+        connections: args.connections,
+        host: args.host,
+        path: args.path,
+        body_bytes,
+        rate: args.rate,
+        new_connection: args.new_connection,
+    };
+    let report = engine.run(client, &run)?;
+    common.print(&report, || report.to_string().trim_end().to_owned())?;
+    Ok(ExitCode::from(if report.errors.total() == 0 { 0 } else { 3 }))
+}
+
+impl OriginArgs {
+    fn config(&self) -> OriginConfig {
+        OriginConfig { listen: self.listen, body_bytes: self.body_bytes }
+    }
+}
+
+impl CommonArgs {
+    fn pin(&self) -> io::Result<()> {
+        self.cpu.map_or(Ok(()), affinity::pin)
+    }
+
+    fn print(&self, report: &impl Serialize, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            println!("{}", text());
+        }
+        Ok(())
+    }
+}
+
+fn seconds(flag: &str, value: f64) -> io::Result<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| invalid(format!("{flag}: expected a number of seconds of at least 0, found {value}")))
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

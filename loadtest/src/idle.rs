@@ -1,0 +1,130 @@
+//! Memory of a proxy per idle connection: opens many, asks once on each, and looks at the process.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::head;
+use crate::process::{self, Memory};
+use crate::socket::{self, RawAddress};
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct IdleConfig {
+    pub target: SocketAddr,
+    pub connections: u32,
+    /// Whether each connection carries one request first, and so is idle between requests.
+    pub request: bool,
+    pub pids: Vec<u32>,
+    /// How long the memory is given to settle.
+    pub settle: Duration,
+}
+
+/// What idle connections cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IdleReport {
+    pub connections: u32,
+    pub before: Memory,
+    pub after: Memory,
+    /// Growth of anonymous memory over the connections.
+    pub bytes_per_connection: f64,
+    /// Connections that were still open when the memory was read.
+    pub still_open: u32,
+}
+
+/// Connections per source address: below the 28,000 ephemeral ports of the default range.
+const PER_SOURCE_MAX: u32 = 20_000;
+/// Requests before the first reading, so that pools and buffers have their working size.
+const WARM_UP_CONNECTIONS: u32 = 200;
+
+/// Opens the connections, reads the memory, closes them.
+pub fn run(config: &IdleConfig) -> io::Result<IdleReport> {
+    let warm = open_many(config, WARM_UP_CONNECTIONS)?;
+    drop(warm);
+    wait_settled(config)?;
+    let before = process::memory(&config.pids)?;
+    let mut open = open_many(config, config.connections)?;
+    wait_settled(config)?;
+    let after = process::memory(&config.pids)?;
+    let still_open = open.iter_mut().map(is_open).filter(|&open| open).count() as u32;
+    let grown = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
+    let bytes_per_connection = grown as f64 / f64::from(config.connections.max(1));
+    Ok(IdleReport { connections: config.connections, before, after, bytes_per_connection, still_open })
+}
+
+fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>> {
+    let mut open = Vec::with_capacity(connections as usize);
+    for number in 0..connections {
+        let mut stream = open_one(config.target, number / PER_SOURCE_MAX)
+            .map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")))?;
+        if config.request {
+            ask(&mut stream).map_err(|error| {
+                io::Error::new(error.kind(), format!("request on connection {number}: {error}"))
+            })?;
+        }
+        open.push(stream);
+    }
+    Ok(open)
+}
+
+fn open_one(target: SocketAddr, source: u32) -> io::Result<TcpStream> {
+    let socket = socket::tcp(target)?;
+    if target.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) && source > 0 {
+        socket::bind_source(&socket, Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + source))?;
+    }
+    let raw = RawAddress::new(target);
+    // SAFETY: `raw` is a valid address of `len` bytes.
+    let result = unsafe { libc::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), raw.as_ptr(), raw.len()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(TcpStream::from(socket))
+}
+
+fn ask(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the response"));
+        }
+        bytes.extend_from_slice(&buffer[..count]);
+        let head = head::parse_response(&bytes)
+            .map_err(|head::Malformed| io::Error::other("not an HTTP response"))?;
+        if let Some(head) = head
+            && bytes.len() as u64 >= head.bytes as u64 + head.content_length.unwrap_or(0)
+        {
+            return if head.status == 200 {
+                Ok(())
+            } else {
+                Err(io::Error::other(format!("status {}", head.status)))
+            };
+        }
+    }
+}
+
+/// Waits until the memory has not changed for a quarter of the settling time, at most for all of it.
+fn wait_settled(config: &IdleConfig) -> io::Result<()> {
+    let end = Instant::now() + config.settle;
+    let (mut last, mut since) = (process::memory(&config.pids)?, Instant::now());
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = process::memory(&config.pids)?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() > config.settle / 4 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_open(stream: &mut TcpStream) -> bool {
+    let blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    stream.set_nonblocking(true).is_ok() && stream.read(&mut [0; 1]).is_err_and(|error| blocked(&error))
+}

@@ -1,0 +1,114 @@
+//! Plain socket calls.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A socket address in the kernel's form.
+pub struct RawAddress {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl RawAddress {
+    pub fn new(address: SocketAddr) -> RawAddress {
+        // SAFETY: all zeroes is a valid `sockaddr_storage`.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let len = match address {
+            SocketAddr::V4(v4) => {
+                let raw = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: `sockaddr_storage` is large enough and aligned for every address family.
+                unsafe { std::ptr::from_mut(&mut storage).cast::<libc::sockaddr_in>().write(raw) };
+                size_of::<libc::sockaddr_in>()
+            }
+            SocketAddr::V6(v6) => {
+                let raw = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                // SAFETY: as above.
+                unsafe { std::ptr::from_mut(&mut storage).cast::<libc::sockaddr_in6>().write(raw) };
+                size_of::<libc::sockaddr_in6>()
+            }
+        };
+        RawAddress { storage, len: len as libc::socklen_t }
+    }
+
+    pub fn as_ptr(&self) -> *const libc::sockaddr {
+        std::ptr::from_ref(&self.storage).cast()
+    }
+
+    pub fn len(&self) -> libc::socklen_t {
+        self.len
+    }
+
+    /// Never: an address has at least a family.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// A TCP socket of the address's family with TCP_NODELAY set.
+pub fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: a fresh descriptor that nothing else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    set_nodelay(socket.as_raw_fd());
+    Ok(socket)
+}
+
+/// Takes ownership of a descriptor that an accept completion reported.
+pub fn adopt(fd: i32) -> OwnedFd {
+    assert!(fd >= 0, "a completion without error carries a descriptor");
+    // SAFETY: accept made it for us and nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Small writes go out at once.
+pub fn set_nodelay(fd: RawFd) {
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+}
+
+/// Chooses the source address only; the port is chosen at connect, so that each source has all ports.
+pub fn bind_source(socket: &OwnedFd, source: Ipv4Addr) -> io::Result<()> {
+    set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
+    let raw = RawAddress::new(SocketAddr::new(IpAddr::V4(source), 0));
+    // SAFETY: `raw` is a valid address of `len` bytes.
+    check(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.len()) }).map(drop)
+}
+
+/// A small receive buffer, before connecting, so that the kernel does not hide a slow reader.
+pub fn set_receive_buffer(socket: &OwnedFd, bytes: i32) {
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
+}
+
+/// A listening socket.
+pub fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = tcp(address)?;
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    let raw = RawAddress::new(address);
+    // SAFETY: `raw` is a valid address of `len` bytes.
+    check(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 4096) })?;
+    Ok(socket)
+}
+
+fn set_option(fd: RawFd, level: i32, name: i32, value: i32) {
+    // SAFETY: the pointer and the length describe one i32. A failure leaves the default, which is only slower.
+    unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(&value).cast(), 4) };
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
