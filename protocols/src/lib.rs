@@ -1,2 +1,11 @@
+//! Wire protocols as pure functions and state machines: bytes in, verdicts and ranges out.
+//!
+//! **Invariant:** nothing here opens a socket, spawns, reads a clock or takes a lock, and nothing a peer sends
+//! makes it panic.
 #![forbid(unsafe_code)]
-//! Wire protocols as pure functions and state machines.
+
+pub mod authority;
+pub mod http1;
+pub mod message;
+pub mod proxy_protocol;
+pub mod websocket;

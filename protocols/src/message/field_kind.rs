@@ -1,0 +1,294 @@
+//! Header field names that the proxy knows, recognised without hashing: by length, first letter and one compare.
+
+/// What a header field is. Names are compared without case.
+///
+/// Underscore spellings of forwarding fields (`X_Forwarded_For`) have a kind of their own: origins that map names to
+/// variables (CGI, WSGI, Rack) cannot tell them from the real ones, so they are never forwarded and never believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum FieldKind {
+    #[default]
+    Other,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Trailer,
+    Upgrade,
+    Http2Settings,
+    Expect,
+    Via,
+    Forwarded,
+    XForwardedFor,
+    XForwardedProto,
+    XForwardedHost,
+    /// Every other name that starts with `X-Forwarded`, and `X-Scheme`, `X-Url-Scheme`, `Front-End-Https`.
+    XForwardedOther,
+    XRealIp,
+    /// Other names under which origins look for the client's address: `X-Client-IP`, `True-Client-IP`,
+    /// `X-Cluster-Client-IP`, `CF-Connecting-IP`, `Fastly-Client-IP`.
+    XClientIp,
+    /// Names that make origins act on another target: `X-Original-*`, `X-Rewrite-URL`, `X-HTTP-Host-Override`.
+    XOriginal,
+    XRequestId,
+    XRingwayReason,
+    Accept,
+    AcceptEncoding,
+    AcceptLanguage,
+    Age,
+    Allow,
+    Authorization,
+    CacheControl,
+    ContentEncoding,
+    ContentType,
+    Cookie,
+    Date,
+    ETag,
+    IfModifiedSince,
+    IfNoneMatch,
+    LastModified,
+    Location,
+    MaxForwards,
+    Origin,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    Range,
+    Referer,
+    Server,
+    SetCookie,
+    Traceparent,
+    UserAgent,
+    Vary,
+    WwwAuthenticate,
+    /// A forwarding field spelt with underscores. Always hop-by-hop.
+    ForwardingAlias,
+    /// `Content_Length` or `Transfer_Encoding`: framing to some readers, not to others. Always refused.
+    FramingAlias,
+}
+
+// A `KindSet` has one bit for each.
+const _: () = assert!((FieldKind::FramingAlias as u8) < 64);
+
+impl FieldKind {
+    /// The kind of a field name.
+    pub fn of(name: &[u8]) -> FieldKind {
+        let kind = exact(name);
+        if kind != FieldKind::Other {
+            return kind;
+        }
+        family(name)
+    }
+
+    /// Says where a request came from or went through: only trusted peers may send it.
+    pub const fn is_forwarding(self) -> bool {
+        FORWARDING.contains(self)
+    }
+}
+
+const FORWARDING: KindSet = KindSet::of(&[
+    FieldKind::Forwarded,
+    FieldKind::XForwardedFor,
+    FieldKind::XForwardedProto,
+    FieldKind::XForwardedHost,
+    FieldKind::XForwardedOther,
+    FieldKind::XRealIp,
+    FieldKind::XClientIp,
+    FieldKind::XOriginal,
+    FieldKind::XRequestId,
+    FieldKind::XRingwayReason,
+]);
+
+/// A set of field kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KindSet(pub u64);
+
+impl KindSet {
+    pub const EMPTY: KindSet = KindSet(0);
+
+    /// What says where a request came from; see [`FieldKind::is_forwarding`].
+    pub const FORWARDING: KindSet = FORWARDING;
+
+    pub const fn of(kinds: &[FieldKind]) -> KindSet {
+        let mut bits = 0;
+        let mut rest = kinds;
+        while let [kind, tail @ ..] = rest {
+            bits |= 1 << (*kind as u8);
+            rest = tail;
+        }
+        KindSet(bits)
+    }
+
+    pub const fn contains(self, kind: FieldKind) -> bool {
+        self.0 & (1 << (kind as u8)) != 0
+    }
+
+    pub const fn union(self, other: KindSet) -> KindSet {
+        KindSet(self.0 | other.0)
+    }
+
+    pub const fn intersects(self, other: KindSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn insert(&mut self, kind: FieldKind) {
+        self.0 |= 1 << (kind as u8);
+    }
+}
+
+fn exact(name: &[u8]) -> FieldKind {
+    use FieldKind::*;
+    // Length first, then the first letter: at most two candidates remain to be compared.
+    let Some(first) = name.first() else { return Other };
+    let is = |text: &'static str, kind: FieldKind| -> FieldKind {
+        if name.eq_ignore_ascii_case(text.as_bytes()) { kind } else { Other }
+    };
+    let either = |a: (&'static str, FieldKind), b: (&'static str, FieldKind)| -> FieldKind {
+        match is(a.0, a.1) {
+            Other => is(b.0, b.1),
+            kind => kind,
+        }
+    };
+    match (name.len(), first | 0x20) {
+        (2, b't') => is("te", Te),
+        (3, b'v') => is("via", Via),
+        (3, b'a') => is("age", Age),
+        (4, b'h') => is("host", Host),
+        (4, b'd') => is("date", Date),
+        (4, b'e') => is("etag", ETag),
+        (4, b'v') => is("vary", Vary),
+        (5, b'r') => is("range", Range),
+        (5, b'a') => is("allow", Allow),
+        (6, b'a') => is("accept", Accept),
+        (6, b'c') => is("cookie", Cookie),
+        (6, b's') => is("server", Server),
+        (6, b'e') => is("expect", Expect),
+        (6, b'o') => is("origin", Origin),
+        (7, b'r') => is("referer", Referer),
+        (7, b'u') => is("upgrade", Upgrade),
+        (7, b't') => is("trailer", Trailer),
+        (8, b'l') => is("location", Location),
+        (8, b'x') => is("x-scheme", XForwardedOther),
+        (9, b'f') => is("forwarded", Forwarded),
+        (9, b'x') => is("x-real-ip", XRealIp),
+        (10, b'c') => is("connection", Connection),
+        (10, b'u') => is("user-agent", UserAgent),
+        (10, b'k') => is("keep-alive", KeepAlive),
+        (10, b's') => is("set-cookie", SetCookie),
+        (11, b't') => is("traceparent", Traceparent),
+        (11, b'x') => is("x-client-ip", XClientIp),
+        (12, b'c') => is("content-type", ContentType),
+        (12, b'x') => either(("x-request-id", XRequestId), ("x-url-scheme", XForwardedOther)),
+        (12, b'm') => is("max-forwards", MaxForwards),
+        (13, b'c') => is("cache-control", CacheControl),
+        (13, b'a') => is("authorization", Authorization),
+        (13, b'i') => is("if-none-match", IfNoneMatch),
+        (13, b'l') => is("last-modified", LastModified),
+        (13, b'x') => is("x-rewrite-url", XOriginal),
+        (14, b'c') => is("content-length", ContentLength),
+        (14, b't') => is("true-client-ip", XClientIp),
+        (14, b'h') => is("http2-settings", Http2Settings),
+        (15, b'a') => either(("accept-encoding", AcceptEncoding), ("accept-language", AcceptLanguage)),
+        (15, b'x') => is("x-forwarded-for", XForwardedFor),
+        (15, b'f') => is("front-end-https", XForwardedOther),
+        (16, b'c') => either(("content-encoding", ContentEncoding), ("cf-connecting-ip", XClientIp)),
+        (16, b'p') => is("proxy-connection", ProxyConnection),
+        (16, b'x') => either(("x-forwarded-host", XForwardedHost), ("x-ringway-reason", XRingwayReason)),
+        (16, b'w') => is("www-authenticate", WwwAuthenticate),
+        (16, b'f') => is("fastly-client-ip", XClientIp),
+        (17, b't') => is("transfer-encoding", TransferEncoding),
+        (17, b'i') => is("if-modified-since", IfModifiedSince),
+        (17, b'x') => is("x-forwarded-proto", XForwardedProto),
+        (18, b'p') => is("proxy-authenticate", ProxyAuthenticate),
+        (19, b'p') => is("proxy-authorization", ProxyAuthorization),
+        (19, b'x') => is("x-cluster-client-ip", XClientIp),
+        (20, b'x') => is("x-http-host-override", XOriginal),
+        _ => Other,
+    }
+}
+
+/// Names that are recognised by their beginning or under an alias.
+fn family(name: &[u8]) -> FieldKind {
+    if name.contains(&b'_') {
+        return alias(name);
+    }
+    prefix_kind(name)
+}
+
+fn prefix_kind(name: &[u8]) -> FieldKind {
+    if !matches!(name.first(), Some(b'x' | b'X')) {
+        return FieldKind::Other;
+    }
+    let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix));
+    if starts(b"x-forwarded") {
+        FieldKind::XForwardedOther
+    } else if starts(b"x-original-") {
+        FieldKind::XOriginal
+    } else {
+        FieldKind::Other
+    }
+}
+
+/// The kind of a name spelt with underscores, where the proxy must treat it like the name with hyphens.
+#[cold]
+fn alias(name: &[u8]) -> FieldKind {
+    let mut buffer = [0u8; 24];
+    let kept = name.len().min(buffer.len());
+    let Some((copy, head)) = buffer.get_mut(..kept).zip(name.get(..kept)) else { return FieldKind::Other };
+    for (to, from) in copy.iter_mut().zip(head) {
+        *to = if *from == b'_' { b'-' } else { *from };
+    }
+    // A name longer than the buffer can only match by its beginning.
+    let kind = if name.len() > kept { FieldKind::Other } else { exact(copy) };
+    match kind {
+        FieldKind::ContentLength | FieldKind::TransferEncoding => FieldKind::FramingAlias,
+        kind if kind.is_forwarding() || prefix_kind(copy) != FieldKind::Other => FieldKind::ForwardingAlias,
+        _ => FieldKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognised_without_case() {
+        for (name, kind) in [
+            ("Host", FieldKind::Host),
+            ("hOST", FieldKind::Host),
+            ("content-LENGTH", FieldKind::ContentLength),
+            ("Accept-Language", FieldKind::AcceptLanguage),
+            ("accept-encoding", FieldKind::AcceptEncoding),
+            ("X-Request-Id", FieldKind::XRequestId),
+            ("x-custom", FieldKind::Other),
+            ("", FieldKind::Other),
+        ] {
+            assert_eq!(FieldKind::of(name.as_bytes()), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn underscore_spellings_are_told_from_the_real_names() {
+        for (name, kind) in [
+            ("X_Forwarded_For", FieldKind::ForwardingAlias),
+            ("x_forwarded-proto", FieldKind::ForwardingAlias),
+            ("X-Forwarded_Prefix", FieldKind::ForwardingAlias),
+            ("X_Forwarded_Something_Quite_Long_Indeed", FieldKind::ForwardingAlias),
+            ("X_Real_IP", FieldKind::ForwardingAlias),
+            ("x_request_id", FieldKind::ForwardingAlias),
+            ("X_Original_URL", FieldKind::ForwardingAlias),
+            ("Content_Length", FieldKind::FramingAlias),
+            ("TRANSFER_ENCODING", FieldKind::FramingAlias),
+            ("user_agent", FieldKind::Other),
+            ("_", FieldKind::Other),
+        ] {
+            assert_eq!(FieldKind::of(name.as_bytes()), kind, "{name}");
+        }
+    }
+}
