@@ -1,0 +1,1 @@
+//! Large bodies from socket to socket by splice(2) (being built).

@@ -1,0 +1,211 @@
+//! The ring itself: set-up, the one entry into the kernel per turn, and the queues.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use io_uring::{IoUring, cqueue, squeue, types};
+
+/// Completions copied out of the queue at a time.
+pub(super) const BATCH: usize = 64;
+
+const IORING_ENTER_GETEVENTS: u32 = 1;
+const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
+const IORING_ENTER_REGISTERED_RING: u32 = 1 << 4;
+const IORING_REGISTER_RING_FDS: u32 = 20;
+
+/// The part of a completion that we use.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Completion {
+    pub(super) user_data: u64,
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+pub(super) struct Ring {
+    ring: RefCell<IoUring>,
+    fd: RawFd,
+    /// The ring's index among this thread's registered rings, where that worked: spares a look-up per entry.
+    enter_fd: i32,
+    enter_flags: u32,
+    min_wait: bool,
+    sq_full: Cell<u64>,
+    /// Completions that operations submitted this turn will post at once, as far as known.
+    eager: Cell<u32>,
+}
+
+/// `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct GetEventsArg {
+    sigmask: u64,
+    sigmask_len: u32,
+    min_wait_usec: u32,
+    timespec: u64,
+}
+
+impl Ring {
+    /// A ring that only this thread submits to, and whose task work runs only when we enter to wait.
+    pub(super) fn new(entries: u32) -> io::Result<Ring> {
+        let entries = entries.clamp(8, 4096).next_power_of_two();
+        let build = |no_sqarray: bool| {
+            let mut builder = IoUring::builder();
+            builder
+                .dontfork()
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .setup_coop_taskrun()
+                .setup_submit_all()
+                .setup_clamp()
+                .setup_cqsize(entries * 4);
+            if no_sqarray {
+                builder.setup_no_sqarray();
+            }
+            builder.build(entries)
+        };
+        // NO_SQARRAY came with 6.6; an older kernel says EINVAL.
+        let ring = build(true).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => build(false),
+            _ => Err(error),
+        })?;
+        let fd = ring.as_raw_fd();
+        let registered = register_ring_fd(fd);
+        Ok(Ring {
+            fd,
+            enter_fd: registered.unwrap_or(fd),
+            enter_flags: if registered.is_some() { IORING_ENTER_REGISTERED_RING } else { 0 },
+            min_wait: ring.params().is_feature_min_timeout(),
+            ring: RefCell::new(ring),
+            sq_full: Cell::new(0),
+            eager: Cell::new(0),
+        })
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    pub(super) fn with<R>(&self, f: impl FnOnce(&IoUring) -> R) -> R {
+        f(&self.ring.borrow())
+    }
+
+    pub(super) fn sq_full(&self) -> u64 {
+        self.sq_full.take()
+    }
+
+    /// Queues an operation. When the queue is full, it is submitted first, without waiting.
+    ///
+    /// # Safety
+    /// Everything that the entry points to stays valid until the operation's last completion.
+    pub(super) unsafe fn push(&self, entry: &squeue::Entry) {
+        let mut ring = self.ring.borrow_mut();
+        loop {
+            // SAFETY: the caller's promise.
+            if unsafe { ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.sq_full.set(self.sq_full.get() + 1);
+            let len = ring.submission().len() as u32;
+            // EBUSY (the completion queue overflowed) is cured by asking for events, which flushes it into the ring.
+            // SAFETY: `enter` gets no argument.
+            if let Err(error) = unsafe { self.enter(len, 0, 0, std::ptr::null(), 0) }
+                && error.raw_os_error() != Some(libc::EINTR)
+            {
+                // SAFETY: as above.
+                let _ = unsafe { self.enter(len, 0, IORING_ENTER_GETEVENTS, std::ptr::null(), 0) };
+            }
+        }
+    }
+
+    /// One more of the completions that this turn's submission posts by itself.
+    pub(super) fn expect_completion(&self) {
+        self.eager.set(self.eager.get() + 1);
+    }
+
+    /// Submits what is queued, runs the kernel's deferred work and waits for completions, up to `timeout`.
+    /// True when the completion queue had overflown.
+    pub(super) fn enter_and_wait(&self, timeout: Option<Duration>, wait_nr: u32, min_wait_usec: u32) -> bool {
+        let (submit, overflown) = {
+            let mut ring = self.ring.borrow_mut();
+            let queue = ring.submission();
+            (queue.len() as u32, queue.cq_overflow())
+        };
+        self.eager.set(0);
+        let timespec = types::Timespec::from(timeout.unwrap_or_default());
+        let arg = GetEventsArg {
+            sigmask: 0,
+            sigmask_len: 0,
+            min_wait_usec: if self.min_wait && wait_nr > 1 { min_wait_usec } else { 0 },
+            timespec: if timeout.is_some() { (&raw const timespec) as u64 } else { 0 },
+        };
+        let wait = if timeout == Some(Duration::ZERO) || overflown { 0 } else { wait_nr.max(1) };
+        // SAFETY: the argument and the timespec it points to live on this stack until the call returns.
+        let result = unsafe {
+            self.enter(
+                submit,
+                wait,
+                IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
+                (&raw const arg).cast(),
+                size_of::<GetEventsArg>(),
+            )
+        };
+        // ETIME: the timeout. EINTR: a signal. EBUSY, EAGAIN: completions must be taken first. All are the loop's next turn.
+        let _ = result;
+        overflown
+    }
+
+    /// Copies completions out. Returns how many; fewer than [`BATCH`] means that the queue is empty.
+    pub(super) fn reap(&self, batch: &mut [Completion; BATCH]) -> usize {
+        let mut ring = self.ring.borrow_mut();
+        let mut n = 0;
+        let mut queue = ring.completion();
+        for slot in batch.iter_mut() {
+            let Some(entry) = queue.next() else { break };
+            *slot = Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() };
+            n += 1;
+        }
+        n
+    }
+
+    /// # Safety
+    /// `arg` is null, or points to what `flags` say for as long as the call takes.
+    unsafe fn enter(
+        &self,
+        submit: u32,
+        wait: u32,
+        flags: u32,
+        arg: *const libc::c_void,
+        len: usize,
+    ) -> io::Result<u32> {
+        // SAFETY: the ring's descriptor (or its registered index) and the caller's promise.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                self.enter_fd,
+                submit,
+                wait,
+                flags | self.enter_flags,
+                arg,
+                len,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as u32) }
+    }
+}
+
+pub(super) use cqueue::{buffer_select, more};
+
+fn register_ring_fd(fd: RawFd) -> Option<i32> {
+    #[repr(C)]
+    struct Update {
+        offset: u32,
+        resv: u32,
+        data: u64,
+    }
+    let mut update = Update { offset: u32::MAX, resv: 0, data: fd as u64 };
+    // SAFETY: one io_uring_rsrc_update, which the kernel reads and writes during the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &raw mut update, 1)
+    };
+    (result == 1).then_some(update.offset as i32)
+}
