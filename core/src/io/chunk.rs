@@ -130,7 +130,10 @@ impl Deref for Chunk {
             // SAFETY: the meta is alive while we hold a reference; start + len is within the initialised part of the
             // buffer (kept by every constructor and by slice/advance), and nobody writes to it meanwhile.
             Some(meta) => unsafe {
-                std::slice::from_raw_parts(meta.as_ref().base.as_ptr().add(self.start as usize), self.len as usize)
+                std::slice::from_raw_parts(
+                    meta.as_ref().base.as_ptr().add(self.start as usize),
+                    self.len as usize,
+                )
             },
             None => &[],
         }

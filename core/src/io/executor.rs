@@ -94,8 +94,12 @@ impl Executor {
     }
 
     pub(super) fn wake_all(&self) {
-        let all: Vec<Packed> =
-            self.tasks.borrow().iter().map(|(key, task)| Packed::new(self.id, task.generation, key)).collect();
+        let all: Vec<Packed> = self
+            .tasks
+            .borrow()
+            .iter()
+            .map(|(key, task)| Packed::new(self.id, task.generation, key))
+            .collect();
         all.into_iter().chain([self.main()]).for_each(|task| self.wake(task));
     }
 
@@ -168,13 +172,16 @@ impl Executor {
         // It ended or was aborted after it was woken.
         let Some(mut future) = taken else { return };
         let waker = task.waker();
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         if polled.is_err() {
             rt.counters.panics.add(1);
         }
         let mut tasks = self.tasks.borrow_mut();
         match tasks.get_mut(task.index()) {
-            Some(entry) if matches!(polled, Ok(Poll::Pending)) && !entry.aborted => entry.future = Some(future),
+            Some(entry) if matches!(polled, Ok(Poll::Pending)) && !entry.aborted => {
+                entry.future = Some(future)
+            }
             _ => {
                 tasks.remove(task.index());
                 drop(tasks);

@@ -158,8 +158,9 @@ impl Listener {
                 break;
             }
             // SAFETY: null asks for no address.
-            let fd =
-                unsafe { libc::accept4(slot.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+            let fd = unsafe {
+                libc::accept4(slot.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
+            };
             if fd < 0 {
                 break;
             }

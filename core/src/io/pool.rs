@@ -248,6 +248,13 @@ pub(super) fn heap_meta(mut bytes: Vec<u8>) -> NonNull<Meta> {
     let mut bytes = std::mem::ManuallyDrop::new(bytes);
     let base = NonNull::new(bytes.as_mut_ptr()).expect("a vector's pointer is never null");
     let capacity = u32::try_from(bytes.capacity()).expect("a chunk is smaller than 4 GiB");
-    let meta = Meta { base, pool: ptr::null(), refs: Cell::new(1), index: HEAP, holder: Cell::new(NOBODY), capacity };
+    let meta = Meta {
+        base,
+        pool: ptr::null(),
+        refs: Cell::new(1),
+        index: HEAP,
+        holder: Cell::new(NOBODY),
+        capacity,
+    };
     NonNull::from(Box::leak(Box::new(meta)))
 }

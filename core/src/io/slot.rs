@@ -282,9 +282,8 @@ impl Slot {
 
     /// Queues parts. False when there was nothing in them.
     pub(super) fn enqueue(&mut self, rt: &Runtime, key: u32, parts: Parts) -> bool {
-        let send = self
-            .send
-            .get_or_insert_with(|| rt.send_states.borrow_mut().pop().unwrap_or_else(SendState::new));
+        let send =
+            self.send.get_or_insert_with(|| rt.send_states.borrow_mut().pop().unwrap_or_else(SendState::new));
         for part in parts.list.into_iter().flatten().filter(|part| !part.is_empty()) {
             if let Part::Chunk(chunk) = &part {
                 chunk.set_holder(key);

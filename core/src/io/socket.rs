@@ -223,8 +223,9 @@ fn name_of(fd: RawFd, call: NameCall) -> io::Result<Address> {
 pub(super) fn take_error(fd: RawFd) -> i32 {
     let (mut error, mut len) = (0i32, mem::size_of::<i32>() as libc::socklen_t);
     // SAFETY: the option is an int, and pointer and length are those of `error`.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len) };
+    let result = unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len)
+    };
     if result < 0 { last_errno() } else { error }
 }
 

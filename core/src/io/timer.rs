@@ -220,7 +220,10 @@ impl Clock {
     /// The first tick at or after `at`.
     fn tick_at(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.base);
-        since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
+        since
+            .as_secs()
+            .saturating_mul(1000)
+            .saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
     }
 
     /// From now until a tick begins.

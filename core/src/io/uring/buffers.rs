@@ -58,7 +58,9 @@ impl BufferRing {
         };
         // SAFETY: the entries stay mapped until this value drops, which is after the ring was closed (`Uring` declares
         // the ring before the buffers) or, if the registration fails, at once.
-        ring.with(|ring| unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, len, GROUP, 0) })?;
+        ring.with(|ring| unsafe {
+            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, len, GROUP, 0)
+        })?;
         Ok(it)
     }
 

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use self::buffers::BufferRing;
 use self::ops::Op;
 use self::ring::{BATCH, Completion, Ring};
-use super::{Chunk, RuntimeConfig};
 use super::listener::{self, ListenerSlot};
 use super::pool::Pool;
 use super::runtime::Runtime;
@@ -27,6 +26,7 @@ use super::slot::{self, Slot, flag};
 use super::socket::SockAddr;
 use super::stream;
 use super::waker::Remote;
+use super::{Chunk, RuntimeConfig};
 
 /// How long a shutdown waits for the kernel to let go of our memory; then the memory is leaked.
 const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -61,7 +61,9 @@ const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 pub(super) fn send(fd: RawFd, key: u32, send: &mut SendState, count: usize) -> Entry {
     let entry = if let [iovec] = &send.iovecs[..count] {
         // One operation covers at most SEND_BYTES_MAX, so the length fits.
-        opcode::Send::new(types::Fd(fd), iovec.iov_base.cast(), iovec.iov_len as u32).flags(SEND_FLAGS).build()
+        opcode::Send::new(types::Fd(fd), iovec.iov_base.cast(), iovec.iov_len as u32)
+            .flags(SEND_FLAGS)
+            .build()
     } else {
         send.header.msg_iov = send.iovecs.as_mut_ptr();
         send.header.msg_iovlen = count;
