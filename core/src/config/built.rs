@@ -138,17 +138,9 @@ pub struct ForwardedConfig {
     pub reason_header: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardedStyle {
-    /// `X-Forwarded-For`, `-Proto`, `-Host`.
-    XForwarded,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-    Both,
-    Off,
-}
-
+pub use ringway_policies::balance::Balance;
 pub use ringway_policies::cidr::Cidr;
+pub use ringway_policies::forwarded::ForwardedStyle;
 
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
@@ -180,13 +172,6 @@ pub enum EndpointConfig {
         host: String,
         port: u16,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    RoundRobin,
-    LeastRequest,
-    Random,
 }
 
 #[derive(Debug, Clone, Copy)]
