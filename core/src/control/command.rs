@@ -54,7 +54,8 @@ impl Generation {
 pub struct Resolved {
     /// As in `EndpointConfig::Name`.
     pub host: Arc<str>,
-    /// In the order in which to try them (RFC 8305 section 4); empty: the name has no address.
+    /// In the order in which to try them (RFC 8305 section 4). Never empty: an answer without addresses does not
+    /// replace what is known.
     pub addresses: Arc<[IpAddr]>,
 }
 

@@ -3,7 +3,14 @@
 //! Everything that may block or wait for the outside world and is not a request runs here, on one tokio thread; the
 //! workers are told by [`Command`]s and never asked for anything.
 
+mod admin;
 pub mod command;
+mod generations;
+mod lifecycle;
+mod names;
+mod notify;
+mod outbox;
+mod reload;
 
 pub use command::{Command, Event, Events, Generation, Resolved, SendCommand, WorkerGuard, channel};
 
@@ -15,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::access_log::LogWriter;
 use crate::config::Config;
+use crate::log_error;
 use crate::stats::Stats;
 
 /// Loads the configuration again for a reload; the error is for a person (file, line, expected, found).
@@ -47,6 +55,15 @@ pub struct Setup {
 ///
 /// Fails (with a message on stderr) when an admin address cannot be bound. Must be called once.
 pub fn run(setup: Setup) -> ExitCode {
-    let _ = setup.generation;
-    ExitCode::SUCCESS
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log_error!("the control thread cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let exit = tokio::task::LocalSet::new().block_on(&runtime, lifecycle::run(setup));
+    // A load that hangs on a dead file system must not keep the process.
+    runtime.shutdown_background();
+    exit
 }

@@ -1,0 +1,194 @@
+//! A reload: load, check, resolve, bind, and only then tell the workers. What fails before that changes nothing.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, oneshot};
+
+use super::command::{Command, Generation};
+use super::lifecycle::{Control, Phase};
+use super::{Bind, Load, notify};
+use crate::config::{Config, ProcessConfig};
+use crate::{log_error, log_info, log_warning};
+
+/// How long a reload waits for names that are new in it; those that take longer follow when they are known.
+const NEW_NAMES_TIMEOUT: Duration = Duration::from_secs(3);
+/// Reloads that may wait for the one that runs; what is beyond is refused.
+const WAITING_MAX: usize = 4;
+
+/// Runs reloads, one at a time.
+pub(super) struct Reloader {
+    control: Rc<Control>,
+    load: Option<Load>,
+    bind: Bind,
+    turn: Mutex<()>,
+    waiting: Cell<usize>,
+}
+
+impl Reloader {
+    pub(super) fn new(control: Rc<Control>, load: Option<Load>, bind: Bind) -> Rc<Reloader> {
+        Rc::new(Reloader { control, load, bind, turn: Mutex::new(()), waiting: Cell::new(0) })
+    }
+
+    /// Starts a reload (after the one that runs, if any) and answers what came of it.
+    pub(super) fn spawn(self: &Rc<Self>, answer: Option<oneshot::Sender<Result<String, String>>>) {
+        if self.waiting.get() >= WAITING_MAX {
+            if let Some(answer) = answer {
+                // Nobody may be listening any more.
+                let _ = answer.send(Err("too many reloads wait already".to_owned()));
+            }
+            return;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let this = self.clone();
+        tokio::task::spawn_local(async move {
+            let result = {
+                let _turn = this.turn.lock().await;
+                this.waiting.set(this.waiting.get() - 1);
+                this.reload().await
+            };
+            if let Some(answer) = answer {
+                let _ = answer.send(result);
+            }
+        });
+    }
+
+    async fn reload(&self) -> Result<String, String> {
+        let begin = Instant::now();
+        let stats = &self.control.stats.process;
+        if matches!(self.control.phase(), Phase::Draining | Phase::Stopping) {
+            return Err("the proxy is shutting down".to_owned());
+        }
+        notify::reloading();
+        let result = self.try_reload().await;
+        let took = begin.elapsed().as_millis();
+        match &result {
+            Ok(message) => {
+                stats.reloads.increment();
+                log_info!("configuration reloaded {message} took_ms={took}");
+            }
+            Err(message) => {
+                stats.reload_failures.increment();
+                let kept = self.control.generations.current().config.generation;
+                log_error!("reload refused, generation {kept} stays in use:");
+                // One log line for each line of the message: errors name file, line and column.
+                for line in message.lines() {
+                    log_error!("  {line}");
+                }
+            }
+        }
+        self.control.generations.set_last_reload(result.clone());
+        if self.control.is_ready() {
+            let generation = self.control.generations.current().config.generation;
+            notify::ready(&format!(
+                "generation {generation}{}",
+                if result.is_err() { ", reload refused" } else { "" }
+            ));
+        }
+        result
+    }
+
+    async fn try_reload(&self) -> Result<String, String> {
+        let control = &self.control;
+        let load = self
+            .load
+            .clone()
+            .ok_or("there is no configuration file to load again (started with --config?)")?;
+        self.check_bounds()?;
+        // Reading files may block: not on this thread, where others are answered.
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let mut config = loaded.map_err(|_| "loading the configuration panicked".to_owned())??;
+        let current = control.generations.current();
+        config.generation = current.config.generation + 1;
+        let kept = keep_what_needs_a_restart(&current.config.process, &mut config.process);
+        for name in &kept {
+            log_warning!("{name} changed: it needs a restart, the old value stays in use");
+        }
+        control.names.follow_more(&config);
+        control.names.tried(&config, NEW_NAMES_TIMEOUT).await;
+        if matches!(control.phase(), Phase::Draining | Phase::Stopping) {
+            return Err("the proxy is shutting down".to_owned());
+        }
+        let applied = self.apply(&current, config);
+        // Whichever configuration is in use now: its names, and no others.
+        control.names.follow(&control.generations.current().config);
+        applied?;
+        let number = control.generations.current().config.generation;
+        let kept = kept.join(",");
+        Ok(if kept.is_empty() {
+            format!("generation={number}")
+        } else {
+            format!("generation={number} needs_restart={kept}")
+        })
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        let control = &self.control;
+        let max = control.generations.current().config.process.generations_max;
+        let old = control.generations.old();
+        if old.len() >= max {
+            return Err(format!(
+                "{} old generations are still in use by running exchanges ({old:?}), at most {max} may be \
+                 (generations_max): wait for them to end, then reload again",
+                old.len()
+            ));
+        }
+        match control.outbox.unconfigured() {
+            Some(worker) => {
+                Err(format!("worker {worker} did not take the last configuration yet: reload again"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The point of no return lies after the sockets are bound.
+    fn apply(&self, current: &Generation, config: Config) -> Result<(), String> {
+        let control = &self.control;
+        let mut sockets = (self.bind)(&current.config, &config)?;
+        let workers = control.outbox.workers();
+        if sockets.len() > workers {
+            return Err(format!("sockets for {} workers were bound, there are {workers}", sockets.len()));
+        }
+        sockets.resize_with(workers, Vec::new);
+        let labels = control.stats.labels(&config);
+        let resolved = control.names.known(&config);
+        let next = Arc::new(Generation { config: Arc::new(config), labels, resolved });
+        control.generations.replace(next.clone());
+        for (worker, sockets) in sockets.into_iter().enumerate() {
+            control.outbox.send(worker, Command::Configure { generation: next.clone(), sockets });
+        }
+        control.stats.process.generation.set(next.config.generation);
+        Ok(())
+    }
+}
+
+/// Sets what only a restart can change back to what is in use; returns the keys that differed.
+fn keep_what_needs_a_restart(current: &ProcessConfig, next: &mut ProcessConfig) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    macro_rules! keep {
+        ($($field:ident $differs:expr;)*) => {
+            $(if $differs(&current.$field, &next.$field) {
+                kept.push(stringify!($field));
+                next.$field = current.$field.clone();
+            })*
+        };
+    }
+    keep! {
+        workers |a, b| a != b;
+        cpus |a, b| a != b;
+        io |a, b| a != b;
+        admin |a, b| a != b;
+        admin_socket |a, b| a != b;
+        access_log |a, b| a != b;
+        buffers |a: &crate::config::BufferConfig, b: &crate::config::BufferConfig| format!("{a:?}") != format!("{b:?}");
+        wait_nr |a, b| a != b;
+        min_wait_usec |a, b| a != b;
+    }
+    // The CPUs follow from the number of workers: one message is enough.
+    if kept.contains(&"workers") {
+        kept.retain(|name| *name != "cpus");
+    }
+    kept
+}
