@@ -68,7 +68,8 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-fn digits(bytes: &[u8]) -> Option<u64> {
+/// A decimal number of at most 18 digits, and nothing else.
+pub fn digits(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() || bytes.len() > 18 {
         return None;
     }

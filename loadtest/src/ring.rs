@@ -23,6 +23,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// The same slot with another operation.
+    pub fn with_kind(self, kind: u8) -> Token {
+        Token { kind, ..self }
+    }
+
     fn pack(self) -> u64 {
         (u64::from(self.kind) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.index)
     }
@@ -66,6 +71,7 @@ pub struct RingConfig {
 /// A ring with its provided buffers. One thread makes it and uses it.
 pub struct Ring {
     io: IoUring,
+    min_wait_usec: u32,
     // After `io`: the kernel lets go of the buffers when the ring is closed.
     buffers: BufferRing,
 }
@@ -90,7 +96,12 @@ impl Ring {
                 0,
             )?
         };
-        Ok(Ring { io, buffers })
+        Ok(Ring { io, min_wait_usec: 0, buffers })
+    }
+
+    /// Without a timeout, a turn waits so long for its completions; then one is enough. 0: no limit.
+    pub fn set_min_wait(&mut self, usec: u32) {
+        self.min_wait_usec = usec;
     }
 
     /// Submits what is queued, waits for `want` completions or until `timeout`, and moves all completions that
@@ -103,7 +114,11 @@ impl Ring {
     ) -> io::Result<()> {
         self.buffers.publish();
         let entered = match timeout {
-            None => self.io.submit_and_wait(want),
+            None if self.min_wait_usec == 0 => self.io.submit_and_wait(want),
+            None => {
+                let args = SubmitArgs::new().min_wait_usec(self.min_wait_usec);
+                self.io.submitter().submit_with_args(want, &args)
+            }
             Some(timeout) => {
                 let span = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
                 self.io.submitter().submit_with_args(want, &SubmitArgs::new().timespec(&span))
