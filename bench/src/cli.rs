@@ -1,7 +1,50 @@
 //! The command line of `ringway-bench`.
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bare_relay::{self, RelayArgs};
+use crate::compare::{self, CompareArgs};
+
+/// Side-by-side benchmarks of Ringway.
+#[derive(Debug, Parser)]
+#[command(name = "ringway-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compares Ringway with other proxies: pinned, interleaved, CPU time per request.
+    Compare(Box<CompareArgs>),
+    /// Runs the bare relay, the floor of the comparison.
+    BareRelay(RelayArgs),
+    /// Runs the load tester: the same command line as `ringway-load`.
+    #[command(disable_help_flag = true)]
+    Load {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    let result = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::BareRelay(args) => bare_relay::run(&args).map(|never| match never {}),
+        Command::Load { args } => {
+            let name = OsString::from("ringway-bench load");
+            return ringway_loadtest::cli::main_from(std::iter::once(name).chain(args));
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringway-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -5,3 +5,4 @@
 
 pub mod bare_relay;
 pub mod cli;
+pub mod compare;

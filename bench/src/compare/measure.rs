@@ -1,0 +1,248 @@
+//! Starts the proxies and measures each of them in turn.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ringway_loadtest::idle::IdleReport;
+use ringway_loadtest::process::{self, Memory};
+use ringway_loadtest::report::Report;
+use ringway_loadtest::slow_read::SlowReadReport;
+
+use super::child::{self, Running};
+use super::peers::Peer;
+use super::{CompareArgs, Workload};
+
+/// The proxies that run, and where.
+pub(super) struct Bench<'a> {
+    args: &'a CompareArgs,
+    // Before `dir`: the proxies end before their files go.
+    proxies: Vec<Proxy>,
+    dir: TemporaryFolder,
+    origin: SocketAddr,
+    proxy_cpu: usize,
+    load_cpu: usize,
+}
+
+struct Proxy {
+    peer: Peer,
+    running: Running,
+    listen: SocketAddr,
+    /// After the start, before any traffic.
+    started: Memory,
+}
+
+/// One measurement of one proxy.
+pub(super) struct Run {
+    pub(super) workload: Workload,
+    pub(super) peer: Peer,
+    pub(super) round: u32,
+    pub(super) report: Report,
+}
+
+const READY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A proxy without traffic has its final size after that.
+const START_SETTLE: Duration = Duration::from_millis(500);
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(args: &'a CompareArgs) -> io::Result<Bench<'a>> {
+        let mut cpus = allowed_cpus().into_iter();
+        let default = (cpus.next(), cpus.next());
+        let proxy_cpu = args.proxy_cpu.or(default.0);
+        let load_cpu = args.load_cpu.or(default.1);
+        let (Some(proxy_cpu), Some(load_cpu)) = (proxy_cpu, load_cpu) else {
+            return Err(io::Error::other("expected two CPUs: one for the proxy, one for client and origin"));
+        };
+        let dir = TemporaryFolder::new()?;
+        Ok(Bench { args, proxies: Vec::new(), dir, origin: free_address()?, proxy_cpu, load_cpu })
+    }
+
+    /// Starts a proxy and waits until it listens.
+    pub(super) fn start(&mut self, peer: Peer) -> io::Result<()> {
+        let listen = free_address()?;
+        let launch = peer.launch(self.args, &self.dir.0, listen, self.origin)?;
+        let log = self.dir.0.join(format!("{}.log", listen.port()));
+        let mut running = Running::start(&launch.program, &launch.args, self.proxy_cpu, log)?;
+        let end = Instant::now() + READY_WAIT_MAX;
+        while TcpStream::connect(listen).is_err() {
+            child::check_interrupted()?;
+            running.check()?;
+            if Instant::now() > end {
+                return Err(io::Error::other(format!(
+                    "does not listen on {listen} after {READY_WAIT_MAX:?}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(START_SETTLE);
+        let started = process::memory(&[running.id()])?;
+        self.proxies.push(Proxy { peer, running, listen, started });
+        Ok(())
+    }
+
+    /// Measures every proxy in every round.
+    pub(super) fn rounds(&mut self, workload: Workload) -> io::Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        let count = self.proxies.len();
+        for round in 0..self.args.rounds {
+            for turn in 0..count {
+                let position = (turn + round as usize) % count;
+                let report = self.measure(position, workload)?;
+                let peer = self.proxies[position].peer;
+                let proxy = report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
+                eprintln!(
+                    "{workload:?} round {round} {:16} {:8.0} requests/s {proxy:7.2} µs, tester {:.2} µs, {} errors",
+                    peer.name(),
+                    report.requests_per_second,
+                    report.tester_us_per_request,
+                    report.errors.total()
+                );
+                runs.push(Run { workload, peer, round, report });
+            }
+        }
+        Ok(runs)
+    }
+
+    fn measure(&mut self, position: usize, workload: Workload) -> io::Result<Report> {
+        let proxy = &mut self.proxies[position];
+        proxy.running.check()?;
+        let mut args = words(&["load", "both", "--json", "--listen", &self.origin.to_string()]);
+        args.extend(words(&[
+            "--target",
+            &proxy.listen.to_string(),
+            "--pid",
+            &proxy.running.id().to_string(),
+        ]));
+        args.extend(words(&["--body-bytes", &workload.body_bytes().to_string()]));
+        args.extend(words(&["--connections", &workload.connections(self.args).to_string()]));
+        args.extend(words(&["--seconds", &self.args.seconds.to_string()]));
+        args.extend(words(&["--warmup", &self.args.warmup.to_string()]));
+        match workload {
+            Workload::Rate => args.extend(words(&["--rate", &self.args.rate.to_string()])),
+            Workload::New => args.extend(words(&["--new-connection"])),
+            _ => {}
+        }
+        self.load(&args)
+    }
+
+    /// Memory per idle connection, each proxy in turn, with the origin in a process of its own.
+    pub(super) fn idle(&mut self) -> io::Result<Vec<(Peer, IdleReport)>> {
+        let _origin = self.start_origin(64)?;
+        let connections = self.args.idle_connections.to_string();
+        self.each(|listen, pid| {
+            words(&[
+                "load",
+                "idle",
+                "--json",
+                "--target",
+                listen,
+                "--pid",
+                pid,
+                "--connections",
+                &connections,
+            ])
+        })
+    }
+
+    /// Memory while a large body flows to a slow reader.
+    pub(super) fn slow(&mut self) -> io::Result<Vec<(Peer, SlowReadReport)>> {
+        let _origin = self.start_origin(Workload::Slow.body_bytes())?;
+        let seconds = (self.args.seconds * 3.0).to_string();
+        self.each(|listen, pid| {
+            words(&["load", "slow-read", "--json", "--target", listen, "--pid", pid, "--seconds", &seconds])
+        })
+    }
+
+    /// Memory after the start.
+    pub(super) fn started(&self) -> Vec<(Peer, Memory)> {
+        self.proxies.iter().map(|proxy| (proxy.peer, proxy.started)).collect()
+    }
+
+    fn each<T: serde::de::DeserializeOwned>(
+        &mut self,
+        command: impl Fn(&str, &str) -> Vec<OsString>,
+    ) -> io::Result<Vec<(Peer, T)>> {
+        let mut results = Vec::new();
+        for position in 0..self.proxies.len() {
+            let proxy = &mut self.proxies[position];
+            proxy.running.check()?;
+            let (peer, listen, pid) = (proxy.peer, proxy.listen.to_string(), proxy.running.id().to_string());
+            match self.load(&command(&listen, &pid)) {
+                Ok(result) => results.push((peer, result)),
+                Err(error) => {
+                    child::check_interrupted()?;
+                    eprintln!("{}: {error}", peer.name());
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    fn start_origin(&self, body_bytes: u64) -> io::Result<Running> {
+        let mut args = words(&["load", "origin", "--listen", &self.origin.to_string()]);
+        args.extend(words(&["--body-bytes", &body_bytes.to_string()]));
+        let program = std::env::current_exe()?;
+        let mut running = Running::start(&program, &args, self.load_cpu, self.dir.0.join("origin.log"))?;
+        let end = Instant::now() + READY_WAIT_MAX;
+        while TcpStream::connect(self.origin).is_err() && Instant::now() < end {
+            child::check_interrupted()?;
+            running.check()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(running)
+    }
+
+    /// Runs the load tester, which is this same program, on its own CPU.
+    fn load<T: serde::de::DeserializeOwned>(&self, args: &[OsString]) -> io::Result<T> {
+        child::check_interrupted()?;
+        let text = child::output(&std::env::current_exe()?, args, self.load_cpu)?;
+        serde_json::from_str(&text)
+            .map_err(|error| io::Error::other(format!("load tester: {error}: {text:?}")))
+    }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// A loopback address whose port was free a moment ago.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: all zeroes is the empty set, which the kernel fills.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+        set
+    };
+    // SAFETY: each number is within the set's 1024 bits.
+    (0..1024).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
+}
+
+/// A folder that goes with its owner.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new() -> io::Result<TemporaryFolder> {
+        let path = std::env::temp_dir().join(format!("ringway-bench-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(TemporaryFolder(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path) {
+        eprintln!("{} stays: {error}", path.display());
+    }
+}

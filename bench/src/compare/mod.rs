@@ -1,0 +1,165 @@
+//! Ringway beside other proxies: the same client and origin, pinned, interleaved, medians and spread.
+//!
+//! Every proxy runs with one worker on one CPU for the whole comparison; client and origin share one process on
+//! another. A round measures each proxy once, and the order turns with each round, so that a slow minute of the
+//! machine hits all of them. Only figures of one comparison may be compared.
+
+mod child;
+mod measure;
+mod peers;
+mod table;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use measure::Bench;
+use peers::Peer;
+
+/// What is compared, with what, and for how long.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Workloads.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "small,16k,128k,1m,idle,start")]
+    only: Vec<Workload>,
+    /// Proxies. Default: all that are found.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Rounds: each measures every proxy once.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// Seconds before each measurement.
+    #[arg(long, default_value_t = 0.5)]
+    warmup: f64,
+    /// Connections; 0: 64 for small bodies and 32 for large ones.
+    #[arg(long, default_value_t = 0)]
+    connections: u32,
+    /// Requests per second of the `rate` workload.
+    #[arg(long, default_value_t = 8000.0)]
+    rate: f64,
+    /// Idle connections of the `idle` workload.
+    #[arg(long, default_value_t = 15_000)]
+    idle_connections: u32,
+    /// The binary `ringway`. Default: beside this program.
+    #[arg(long)]
+    ringway: Option<PathBuf>,
+    /// More arguments for `ringway run`, split at spaces.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    ringway_args: String,
+    /// A second binary, measured as `ringway-b`: before and after in one run.
+    #[arg(long)]
+    ringway_b: Option<PathBuf>,
+    /// More arguments for the second one; it defaults to the first binary when only this is given.
+    #[arg(long, allow_hyphen_values = true)]
+    ringway_b_args: Option<String>,
+    /// The binary `nginx`. Default: from PATH.
+    #[arg(long)]
+    nginx: Option<PathBuf>,
+    /// The binary `haproxy`. Default: from PATH.
+    #[arg(long)]
+    haproxy: Option<PathBuf>,
+    /// The binary `envoy`. Default: from PATH.
+    #[arg(long)]
+    envoy: Option<PathBuf>,
+    /// CPU of the proxies. Default: the first that this process may use.
+    #[arg(long)]
+    proxy_cpu: Option<usize>,
+    /// CPU of client and origin. Default: the second that this process may use.
+    #[arg(long)]
+    load_cpu: Option<usize>,
+    /// Also writes every single measurement as JSON lines.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Also writes every single measurement as CSV.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// One kind of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// 64-byte bodies, 64 keep-alive connections.
+    Small,
+    /// 16 KiB bodies, 32 connections.
+    #[value(name = "16k")]
+    Body16K,
+    /// 128 KiB bodies, 32 connections.
+    #[value(name = "128k")]
+    Body128K,
+    /// 1 MiB bodies, 32 connections.
+    #[value(name = "1m")]
+    Body1M,
+    /// 64-byte bodies, a new connection for each request.
+    New,
+    /// 64-byte bodies at a fixed rate: latency from the intended start.
+    Rate,
+    /// Memory of an idle keep-alive connection.
+    Idle,
+    /// Memory after the start, with one worker.
+    Start,
+    /// Memory while 1 GiB flows to a client that reads 1 MB/s.
+    Slow,
+}
+
+impl Workload {
+    fn title(self) -> &'static str {
+        match self {
+            Workload::Small => "HTTP/1.1, 64 B body",
+            Workload::Body16K => "HTTP/1.1, 16 KiB body",
+            Workload::Body128K => "HTTP/1.1, 128 KiB body",
+            Workload::Body1M => "HTTP/1.1, 1 MiB body",
+            Workload::New => "HTTP/1.1, 64 B body, a connection for each request",
+            Workload::Rate => "HTTP/1.1, 64 B body, open loop",
+            Workload::Idle => "memory of an idle keep-alive connection, after one request on it",
+            Workload::Start => "memory after the start, one worker",
+            Workload::Slow => "memory while a large body flows to a client that reads 1 MB/s",
+        }
+    }
+
+    fn body_bytes(self) -> u64 {
+        match self {
+            Workload::Body16K => 16 << 10,
+            Workload::Body128K => 128 << 10,
+            Workload::Body1M => 1 << 20,
+            Workload::Slow => 1 << 30,
+            _ => 64,
+        }
+    }
+
+    fn connections(self, args: &CompareArgs) -> u32 {
+        match self {
+            _ if args.connections > 0 => args.connections,
+            Workload::Body16K | Workload::Body128K | Workload::Body1M => 32,
+            _ => 64,
+        }
+    }
+}
+
+/// Runs the comparison and prints its tables.
+pub fn run(args: &CompareArgs) -> io::Result<()> {
+    child::watch_signals();
+    let wanted = if args.peers.is_empty() { Peer::value_variants().to_vec() } else { args.peers.clone() };
+    let mut bench = Bench::new(args)?;
+    for peer in wanted {
+        if let Err(missing) = bench.start(peer) {
+            eprintln!("skipping {}: {missing}", peer.name());
+        }
+    }
+    for &workload in &args.only {
+        match workload {
+            Workload::Idle => table::print_idle(&bench.idle()?),
+            Workload::Start => table::print_start(&bench.started()),
+            Workload::Slow => table::print_slow(&bench.slow()?),
+            _ => {
+                let runs = bench.rounds(workload)?;
+                table::print_load(workload, args, &runs);
+                table::append_files(args, &runs)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The tables: Markdown on standard output, single measurements as JSON lines and CSV.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::ValueEnum;
+use ringway_loadtest::idle::IdleReport;
+use ringway_loadtest::process::Memory;
+use ringway_loadtest::report::Report;
+use ringway_loadtest::slow_read::SlowReadReport;
+
+use super::measure::Run;
+use super::peers::Peer;
+use super::{CompareArgs, Workload};
+
+/// Prints medians over the rounds, the spread of the CPU time, and ratios against Ringway on io_uring.
+pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
+    let rate =
+        if workload == Workload::Rate { format!(" at {} requests/s", args.rate) } else { String::new() };
+    println!(
+        "\n### {}{rate}, {} connections ({} rounds of {} s)\n",
+        workload.title(),
+        workload.connections(args),
+        args.rounds,
+        args.seconds
+    );
+    println!(
+        "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ÷ ringway | requests/s ÷ ringway \
+         | p50 µs | p99 µs | p99.9 µs | tester µs | errors |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let of = |peer: Peer, value: &dyn Fn(&Report) -> f64| {
+        let mut values: Vec<f64> =
+            runs.iter().filter(|run| run.peer == peer).map(|run| value(&run.report)).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let cpu: &dyn Fn(&Report) -> f64 = &|report| report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
+    let per_second: &dyn Fn(&Report) -> f64 = &|report| report.requests_per_second;
+    let (own_cpu, own_per_second) = (median(&of(Peer::Ringway, cpu)), median(&of(Peer::Ringway, per_second)));
+    for &peer in Peer::value_variants() {
+        let spread = of(peer, cpu);
+        let (Some(lowest), Some(highest)) = (spread.first(), spread.last()) else { continue };
+        let middle = |value: &dyn Fn(&Report) -> f64| median(&of(peer, value));
+        println!(
+            "| {} | {:.0} | {:.2} ({:.2} + {:.2}) | {lowest:.2}–{highest:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} \
+             | {:.2} | {:.0} |",
+            peer.name(),
+            middle(per_second),
+            middle(cpu),
+            middle(&|report| report.proxy.map_or(0.0, |proxy| proxy.user_us_per_request)),
+            middle(&|report| report.proxy.map_or(0.0, |proxy| proxy.kernel_us_per_request)),
+            middle(cpu) / own_cpu,
+            middle(per_second) / own_per_second,
+            middle(&|report| report.latency.p50_us),
+            middle(&|report| report.latency.p99_us),
+            middle(&|report| report.latency.p999_us),
+            middle(&|report| report.tester_us_per_request),
+            of(peer, &|report| report.errors.total() as f64).iter().sum::<f64>(),
+        );
+    }
+}
+
+pub(super) fn print_idle(reports: &[(Peer, IdleReport)]) {
+    println!("\n### {}\n", Workload::Idle.title());
+    println!("| proxy | bytes per connection | connections (still open) | anonymous KiB before | after |");
+    println!("|---|---|---|---|---|");
+    for (peer, report) in reports {
+        println!(
+            "| {} | {:.0} | {} ({}) | {} | {} |",
+            peer.name(),
+            report.bytes_per_connection,
+            report.connections,
+            report.still_open,
+            report.before.anonymous_bytes / 1024,
+            report.after.anonymous_bytes / 1024
+        );
+    }
+}
+
+pub(super) fn print_start(memories: &[(Peer, Memory)]) {
+    println!("\n### {}\n", Workload::Start.title());
+    println!("| proxy | resident MiB | of which anonymous |");
+    println!("|---|---|---|");
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    for (peer, memory) in memories {
+        let (resident, anonymous) = (mebibytes(memory.rss_bytes), mebibytes(memory.anonymous_bytes));
+        println!("| {} | {resident:.1} | {anonymous:.1} |", peer.name());
+    }
+}
+
+pub(super) fn print_slow(reports: &[(Peer, SlowReadReport)]) {
+    println!("\n### {}\n", Workload::Slow.title());
+    println!("| proxy | read | resident KiB before | lowest | highest |");
+    println!("|---|---|---|---|---|");
+    for (peer, report) in reports {
+        println!(
+            "| {} | {:.1} MB in {:.1} s | {} | {} | {} |",
+            peer.name(),
+            report.bytes_read as f64 / 1e6,
+            report.seconds,
+            report.before_bytes / 1024,
+            report.lowest_bytes / 1024,
+            report.highest_bytes / 1024
+        );
+    }
+}
+
+/// Appends single measurements to the files that were asked for.
+pub(super) fn append_files(args: &CompareArgs, runs: &[Run]) -> io::Result<()> {
+    if let Some(path) = &args.json {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        for run in runs {
+            let line = serde_json::json!({
+                "workload": run.workload.title(),
+                "peer": run.peer.name(),
+                "round": run.round,
+                "report": run.report,
+            });
+            writeln!(file, "{line}")?;
+        }
+    }
+    args.csv.as_deref().map_or(Ok(()), |path| append_csv(path, runs))
+}
+
+fn append_csv(path: &Path, runs: &[Run]) -> io::Result<()> {
+    let fresh = !path.exists();
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    if fresh {
+        writeln!(
+            file,
+            "workload,peer,round,requests_per_second,user_us,kernel_us,p50_us,p99_us,p999_us,tester_us,errors"
+        )?;
+    }
+    for Run { workload, peer, round, report } in runs {
+        let (user, kernel) =
+            report.proxy.map_or((0.0, 0.0), |proxy| (proxy.user_us_per_request, proxy.kernel_us_per_request));
+        writeln!(
+            file,
+            "\"{}\",\"{}\",{round},{:.0},{user:.3},{kernel:.3},{:.1},{:.1},{:.1},{:.3},{}",
+            workload.title(),
+            peer.name(),
+            report.requests_per_second,
+            report.latency.p50_us,
+            report.latency.p99_us,
+            report.latency.p999_us,
+            report.tester_us_per_request,
+            report.errors.total()
+        )?;
+    }
+    Ok(())
+}
+
+/// Of sorted values; NaN of none.
+fn median(sorted: &[f64]) -> f64 {
+    match sorted.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => sorted[count / 2],
+        count => (sorted[count / 2 - 1] + sorted[count / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn median_of_even_and_odd_counts() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 3.0, 9.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}
