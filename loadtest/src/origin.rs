@@ -159,6 +159,18 @@ impl Origin {
     }
 }
 
+impl Drop for Origin {
+    /// The ring keeps its sockets until it is torn down, which happens after the process has ended; the next process
+    /// and the proxy should not meet them meanwhile.
+    fn drop(&mut self) {
+        let connections = self.connections.iter().filter_map(|connection| connection.socket.as_ref());
+        for socket in connections.chain([&self.listener]) {
+            // SAFETY: no pointers.
+            unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+        }
+    }
+}
+
 /// A ring is torn down after its process has ended: for a moment the listener of the run before may still be there.
 fn listen_patiently(address: SocketAddr) -> io::Result<OwnedFd> {
     let end = Instant::now() + LISTEN_WAIT_MAX;

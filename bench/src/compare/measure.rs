@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -187,9 +187,12 @@ impl<'a> Bench<'a> {
         let program = std::env::current_exe()?;
         let mut running = Running::start(&program, &args, self.load_cpu, self.dir.0.join("origin.log"))?;
         let end = Instant::now() + READY_WAIT_MAX;
-        while TcpStream::connect(self.origin).is_err() && Instant::now() < end {
+        while !answers(self.origin) {
             child::check_interrupted()?;
             running.check()?;
+            if Instant::now() > end {
+                return Err(io::Error::other(format!("the origin does not answer on {}", self.origin)));
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(running)
@@ -202,6 +205,19 @@ impl<'a> Bench<'a> {
         serde_json::from_str(&text)
             .map_err(|error| io::Error::other(format!("load tester: {error}: {text:?}")))
     }
+}
+
+/// Whether a request is answered: a listener alone may be the remains of a process that has just ended.
+fn answers(address: SocketAddr) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: ready.test\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(status == *b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
