@@ -3,6 +3,7 @@ pub mod access_log;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod error;
 pub mod io;
 pub mod log;

@@ -1,58 +1,68 @@
-//! The command line.
+//! The command line: `ringway run`, `ringway check`, `ringway doctor`.
+
+mod args;
+mod check;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigSource, EndpointConfig, IoChoice, ProcessConfig};
+use clap::ArgMatches;
 
-/// Runs the command line of this process and returns its exit status.
+use crate::config::{Config, ConfigSource};
+
+/// Runs the command line of this process and returns its exit status: 0, 1 when something is wrong with the
+/// configuration or the machine, 2 when the command line itself cannot be understood.
 pub fn main() -> ExitCode {
-    match parse() {
-        Ok((config, source)) => crate::server::run(Arc::new(config), source),
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::from(2)
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are "errors" with exit status 0. A closed pipe is not worth a panic.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
+    };
+    match matches.subcommand() {
+        Some(("run", given)) => run(given),
+        Some(("check", given)) => check::check(&source(given), args::wants_json(given)),
+        Some(("doctor", given)) => crate::doctor::main(args::wants_json(given)),
+        // clap requires one of the subcommands above.
+        _ => ExitCode::from(2),
     }
 }
 
-/// A first reading of the flags.
-fn parse() -> Result<(Config, ConfigSource), String> {
-    let mut args = std::env::args().skip(1).peekable();
-    args.next_if(|arg| arg == "run");
-    let mut source = ConfigSource::default();
-    let mut process = ProcessConfig::default();
-    while let Some(flag) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
-        match flag.as_str() {
-            "--listen" => source.listen.push(value),
-            "--upstream" => source.upstream.push(value),
-            "--workers" => process.workers = value.parse().map_err(|e| format!("--workers: {e}"))?,
-            "--admin" => process.admin = value.parse().ok(),
-            "--io" => {
-                process.io = match value.as_str() {
-                    "auto" => IoChoice::Auto,
-                    "uring" => IoChoice::Uring,
-                    "epoll" => IoChoice::Epoll,
-                    _ => return Err(format!("--io: expected auto, uring or epoll, found {value:?}")),
-                }
+fn run(given: &ArgMatches) -> ExitCode {
+    let source = source(given);
+    match Config::load(&source) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("{warning}");
             }
-            _ => return Err(format!("unknown flag {flag}")),
+            serve(config, source)
+        }
+        Err(errors) => {
+            check::print_text(&errors);
+            ExitCode::FAILURE
         }
     }
-    if source.listen.is_empty() {
-        source.listen.push("127.0.0.1:8080".to_owned());
-    }
-    let listen = source.listen.iter().map(|text| text.parse()).collect::<Result<Vec<_>, String>>()?;
-    let endpoints = source.upstream.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, String>>()?;
-    Ok((Config::simple(&listen, &endpoints, process), source))
 }
 
-fn endpoint(text: &str) -> Result<EndpointConfig, String> {
-    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    if let Ok(address) = text.parse() {
-        return Ok(EndpointConfig::Address(address));
+/// Hands over to the proxy.
+fn serve(config: Config, source: ConfigSource) -> ExitCode {
+    crate::server::run(Arc::new(config), source)
+}
+
+/// What flags and environment say.
+fn source(given: &ArgMatches) -> ConfigSource {
+    let mut source = args::source(given);
+    let vars = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+    for name in source.take_env(vars) {
+        if let Some(hint) = args::near_variable(&name) {
+            eprintln!("warning: {name} is not a setting; {hint}");
+        }
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("expected HOST:PORT, found {text:?}"))?;
-    let port = port.parse().map_err(|_| format!("expected HOST:PORT, found {text:?}"))?;
-    Ok(EndpointConfig::Name { host: host.to_owned(), port })
+    source
+}
+
+fn lossy(text: std::ffi::OsString) -> String {
+    text.to_string_lossy().into_owned()
 }

@@ -1,12 +1,11 @@
 //! The configuration that the data path reads: immutable, shared by all workers, swapped whole by a reload.
-//!
-//! A file becomes a [`Config`] in three steps: parsed (with spans), checked (all errors at once), built.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{ConfigError, Layer, Own};
 use crate::io::Address;
 
 /// One generation of the whole configuration.
@@ -18,6 +17,21 @@ pub struct Config {
     pub listeners: Vec<Arc<ListenerConfig>>,
     pub clusters: Vec<Arc<ClusterConfig>>,
     pub routes: Vec<Arc<RouteConfig>>,
+    /// Where each value comes from: for the dump and for the comparison with the next generation.
+    pub sources: Sources,
+    /// What works and is probably not what was meant.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// The values of all settings with their origins.
+#[derive(Debug, Default)]
+pub struct Sources {
+    pub base: Layer,
+    /// Values of each listener, cluster and route of its own, in the order of [`Config`].
+    pub listeners: Vec<Own>,
+    pub clusters: Vec<Own>,
+    pub routes: Vec<Own>,
+    pub file: Option<Arc<str>>,
 }
 
 /// Settings of the process: changing one needs a restart unless said otherwise.

@@ -1,8 +1,40 @@
 //! The configuration: read from flags, environment and a file, checked whole, and built into what the
 //! data path reads.
+//!
+//! ```text
+//! file    tree    (YAML → nodes that know their line)
+//!         file    (nodes → typed values, every error at once)
+//! flags ┐
+//! env   ┼ layer   (flag > environment > file > default, each value with its origin)
+//! file  ┘
+//!         load    (check: does it fit together?  build: the structures of `built`)
+//! ```
+//!
+//! All settings are rows of one table, [`settings`]. **Invariant:** a [`Config`] that was built is valid; nothing
+//! is checked again on the request path.
 
+mod build;
 mod built;
+mod check;
+pub mod cpus;
+mod defaults;
+mod dump;
+mod error;
+mod file;
+mod grammar;
+mod json;
+mod layer;
+mod load;
+mod reload;
+pub mod settings;
 mod source;
+mod tree;
+pub mod units;
+mod value;
 
 pub use built::*;
-pub use source::ConfigSource;
+pub use error::{ConfigError, Place, Severity, did_you_mean};
+pub use json::Json;
+pub use layer::{Layer, Origin, Own};
+pub use reload::restart_needed;
+pub use source::{ConfigSource, Given, LISTEN_DEFAULT};

@@ -1,24 +1,53 @@
 //! Where a configuration comes from, so that a reload can read it again.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::{
-    AccessLogConfig, Balance, BufferConfig, ClusterConfig, Config, EndpointConfig, ForwardedConfig,
-    ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig, ProcessConfig, RouteConfig,
-};
-use crate::io::Address;
-use std::time::Duration;
+use super::layer::Origin;
+use super::settings::{Id, SETTINGS};
 
-/// The arguments of this process that make its configuration.
-#[derive(Debug, Clone, Default)]
+/// What `ringway run` listens on when nothing else is said.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// The arguments and variables of this process that make its configuration.
+#[derive(Debug, Clone)]
 pub struct ConfigSource {
     /// The file, if there is one: it is read again on a reload.
     pub path: Option<PathBuf>,
+    /// Whether `path` comes from the environment.
+    pub path_from_env: bool,
     /// Addresses of `--listen`.
-    pub listen: Vec<String>,
+    pub listen: Vec<Given>,
     /// Origins of `--upstream`; none with no file either means the embedded demo origin.
-    pub upstream: Vec<String>,
+    pub upstream: Vec<Given>,
+    /// Settings given as flags, not read yet.
+    pub flags: Vec<(Id, String)>,
+    /// Settings given as variables, not read yet.
+    pub env: Vec<(Id, String)>,
+    /// `/` outside of tests: where `/proc` and `/sys` are.
+    pub root: PathBuf,
+}
+
+/// A text with where it was given.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub text: String,
+    pub origin: Origin,
+    /// The flag with its dashes, or the variable.
+    pub name: &'static str,
+}
+
+impl Default for ConfigSource {
+    fn default() -> Self {
+        ConfigSource {
+            path: None,
+            path_from_env: false,
+            listen: Vec::new(),
+            upstream: Vec::new(),
+            flags: Vec::new(),
+            env: Vec::new(),
+            root: PathBuf::from("/"),
+        }
+    }
 }
 
 impl ConfigSource {
@@ -26,135 +55,54 @@ impl ConfigSource {
     pub fn wants_demo_origin(&self) -> bool {
         self.path.is_none() && self.upstream.is_empty()
     }
-}
 
-impl Config {
-    /// A configuration of one route from every listener to one cluster, everything else at its default.
-    pub fn simple(listen: &[Address], endpoints: &[EndpointConfig], process: ProcessConfig) -> Config {
-        let listeners = listen.iter().enumerate().map(|(index, bind)| {
-            Arc::new(ListenerConfig {
-                name: format!("listen-{}", index + 1),
-                bind: bind.clone(),
-                proxy_protocol_from: Vec::new(),
-                forwarded: ForwardedConfig::default(),
-                limits: ListenerLimits::default(),
-            })
-        });
-        Config {
-            generation: 1,
-            process,
-            listeners: listeners.collect(),
-            clusters: vec![Arc::new(ClusterConfig::new("upstream", endpoints.to_vec()))],
-            routes: vec![Arc::new(RouteConfig::catch_all("default", 0))],
-        }
+    /// A source of these addresses and origins, for tests and embedding.
+    pub fn simple(listen: &[&str], upstream: &[&str]) -> Self {
+        let given = |texts: &[&str], name: &'static str| {
+            texts.iter().map(|text| Given { text: (*text).to_owned(), origin: Origin::Flag, name }).collect()
+        };
+        ConfigSource { listen: given(listen, "--listen"), upstream: given(upstream, "--upstream"), ..Self::default() }
     }
-}
 
-impl ClusterConfig {
-    /// A cluster with every default.
-    pub fn new(name: &str, endpoints: Vec<EndpointConfig>) -> Self {
-        ClusterConfig {
-            name: name.to_owned(),
-            endpoints,
-            balance: Balance::RoundRobin,
-            pool: PoolConfig::default(),
-            connect_timeout: Duration::from_secs(5),
-            response_head_timeout: Duration::from_secs(60),
-            response_body_timeout: Duration::from_secs(60),
-            response_header_bytes_max: 64 * 1024,
-            response_header_count_max: 100,
-            send_proxy_protocol: None,
-        }
+    /// A source of one file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        ConfigSource { path: Some(path.into()), ..Self::default() }
     }
-}
 
-impl RouteConfig {
-    /// A route that takes every request of every listener to one cluster.
-    pub fn catch_all(name: &str, cluster: usize) -> Self {
-        RouteConfig {
-            name: name.to_owned(),
-            listeners: Vec::new(),
-            hosts: Vec::new(),
-            path_prefix: "/".to_owned(),
-            cluster,
-            timeout: Duration::ZERO,
-            upgrades: vec!["websocket".to_owned()],
-            tunnel_idle_timeout: Duration::from_secs(3600),
-            connect: false,
+    /// Takes what the environment sets and flags do not. Variables that nobody knows are returned.
+    pub fn take_env(&mut self, vars: impl Iterator<Item = (String, String)>) -> Vec<String> {
+        let (listen_given, upstream_given) = (!self.listen.is_empty(), !self.upstream.is_empty());
+        let mut unknown = Vec::new();
+        for (name, value) in vars.filter(|(name, value)| name.starts_with("RINGWAY_") && !value.is_empty()) {
+            let list = |name: &'static str| {
+                let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+                items.map(|text| Given { text: text.to_owned(), origin: Origin::Env, name }).collect::<Vec<_>>()
+            };
+            match name.as_str() {
+                "RINGWAY_CONFIG" if self.path.is_none() => {
+                    self.path = Some(PathBuf::from(&value));
+                    self.path_from_env = true;
+                }
+                "RINGWAY_LISTEN" if !listen_given => self.listen = list("RINGWAY_LISTEN"),
+                "RINGWAY_UPSTREAM" if !upstream_given => self.upstream = list("RINGWAY_UPSTREAM"),
+                "RINGWAY_CONFIG" | "RINGWAY_LISTEN" | "RINGWAY_UPSTREAM" => {}
+                _ => match SETTINGS.iter().find(|setting| setting.env() == name) {
+                    Some(setting) => self.env.push((setting.id, value)),
+                    None => unknown.push(name),
+                },
+            }
         }
+        unknown
     }
-}
 
-impl Default for ListenerLimits {
-    fn default() -> Self {
-        ListenerLimits {
-            connections_max: 100_000,
-            connections_per_client_max: 0,
-            header_bytes_max: 64 * 1024,
-            header_count_max: 100,
-            target_bytes_max: 16 * 1024,
-            body_bytes_max: 0,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            request_body_timeout: Duration::from_secs(30),
-            response_body_timeout: Duration::from_secs(30),
-            requests_max: 0,
+    pub(super) fn listen_or_default(&self) -> Vec<Given> {
+        if self.listen.is_empty() {
+            return vec![Given { text: LISTEN_DEFAULT.to_owned(), origin: Origin::Default, name: "--listen" }];
         }
+        self.listen.clone()
     }
-}
 
-impl Default for ForwardedConfig {
-    fn default() -> Self {
-        ForwardedConfig {
-            style: ForwardedStyle::XForwarded,
-            trusted: Vec::new(),
-            via: true,
-            request_id: true,
-            reason_header: true,
-        }
-    }
-}
-
-impl Default for PoolConfig {
-    fn default() -> Self {
-        PoolConfig {
-            idle_timeout: Duration::from_secs(55),
-            lifetime_max: Duration::ZERO,
-            requests_max: 0,
-            idle_max: 256,
-            connections_max: 0,
-        }
-    }
-}
-
-impl Default for BufferConfig {
-    fn default() -> Self {
-        BufferConfig {
-            buffer_bytes: 16 * 1024,
-            ring_buffers: 64,
-            worker_bytes_max: 64 << 20,
-            connection_bytes_max: 256 * 1024,
-        }
-    }
-}
-
-impl Default for ProcessConfig {
-    /// One worker, not pinned.
-    fn default() -> Self {
-        ProcessConfig {
-            workers: 1,
-            cpus: Vec::new(),
-            io: IoChoice::Auto,
-            admin: Some(([127, 0, 0, 1], 9901).into()),
-            admin_socket: None,
-            admin_token: None,
-            access_log: None::<AccessLogConfig>,
-            drain_timeout: Duration::from_secs(30),
-            buffers: BufferConfig::default(),
-            splice_bytes_min: 256 * 1024,
-            generations_max: 8,
-            wait_nr: 1,
-            min_wait_usec: 0,
-        }
+    pub(super) fn path_place(&self) -> &'static str {
+        if self.path_from_env { "RINGWAY_CONFIG" } else { "--config" }
     }
 }

@@ -1,0 +1,219 @@
+//! Values → the [`Config`] that the data path reads. What does not fit together is found in [`super::check`].
+
+use std::path::Path;
+
+use super::cpus::Host;
+use super::error::{ConfigError, Findings, Place};
+use super::layer::{Layer, Own, View};
+use super::settings::Id;
+use super::{
+    AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, ClusterConfig, EndpointConfig,
+    ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig, ProcessConfig,
+    ProxyProtocolVersion, RouteConfig,
+};
+use crate::io::Address;
+
+/// `buffers.worker_bytes: auto` where memory does not ask for less.
+const WORKER_BYTES_AUTO: u64 = 64 << 20;
+/// And where it does: below this nothing useful can be proxied.
+const WORKER_BYTES_AUTO_MIN: u64 = 4 << 20;
+
+static NOTHING_OWN: Own = Own::new();
+
+/// The view of a whole layer.
+pub fn all(base: &Layer) -> View<'_> {
+    View { base, own: &NOTHING_OWN }
+}
+
+/// Builds the settings of the process. `place` says where a setting was written.
+pub fn process(layer: &Layer, host: &Host, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> ProcessConfig {
+    let view = all(layer);
+    let workers = match view.word(Id::Workers) {
+        Some(_) => host.worker_count(),
+        None => view.number_as::<usize>(Id::Workers).max(1),
+    };
+    ProcessConfig {
+        workers,
+        cpus: pinned_cpus(&view, host, workers),
+        io: match view.word(Id::Io) {
+            Some("uring") => IoChoice::Uring,
+            Some("epoll") => IoChoice::Epoll,
+            #[cfg(feature = "monoio")]
+            Some("monoio") => IoChoice::Monoio,
+            #[cfg(feature = "glommio")]
+            Some("glommio") => IoChoice::Glommio,
+            _ => IoChoice::Auto,
+        },
+        admin: view.socket_addr(Id::AdminBind),
+        admin_socket: view.path(Id::AdminSocket),
+        admin_token: admin_token(&view, place, findings),
+        access_log: access_log(&view),
+        drain_timeout: view.duration(Id::DrainTimeout),
+        buffers: buffers(&view, host, workers),
+        splice_bytes_min: view.number(Id::Splice),
+        generations_max: view.number_as(Id::Generations),
+        wait_nr: view.number_as(Id::WaitNr),
+        min_wait_usec: u32::try_from(view.duration(Id::MinWait).as_micros()).unwrap_or(0),
+    }
+}
+
+/// The CPU of each worker, or nothing. `auto` pins only when the workers fill the affinity mask: with a quota
+/// below it, several processes of one machine would all choose the same first CPUs.
+fn pinned_cpus(view: &View<'_>, host: &Host, workers: usize) -> Vec<usize> {
+    let pin = match view.word(Id::Pin) {
+        Some(_) => host.cpus.len() == workers,
+        None => view.bool(Id::Pin),
+    };
+    if !pin {
+        return Vec::new();
+    }
+    host.cpus.iter().copied().cycle().take(workers).collect()
+}
+
+fn buffers(view: &View<'_>, host: &Host, workers: usize) -> BufferConfig {
+    let worker_bytes_max = match view.word(Id::WorkerBytes) {
+        None => view.number(Id::WorkerBytes),
+        Some(_) => match host.cgroup_memory_bytes {
+            None => WORKER_BYTES_AUTO,
+            Some(limit) => {
+                let share = limit / 100 * view.number(Id::MemoryShare) / workers as u64;
+                WORKER_BYTES_AUTO.min(share.max(WORKER_BYTES_AUTO_MIN))
+            }
+        },
+    };
+    BufferConfig {
+        buffer_bytes: view.number_as(Id::BufferBytes),
+        ring_buffers: view.number_as(Id::RingBuffers),
+        worker_bytes_max,
+        connection_bytes_max: view.number_as(Id::ConnectionBytes),
+    }
+}
+
+fn access_log(view: &View<'_>) -> Option<AccessLogConfig> {
+    let target = match view.word(Id::AccessLog) {
+        Some("stdout") => AccessLogTarget::Stdout,
+        Some(_) => return None,
+        None => AccessLogTarget::File(view.path(Id::AccessLog)?),
+    };
+    let format = match view.word(Id::AccessLogFormat) {
+        Some("json") => AccessLogFormat::Json,
+        Some(_) => AccessLogFormat::Combined,
+        None => AccessLogFormat::Template(view.text(Id::AccessLogFormat)?),
+    };
+    Some(AccessLogConfig { format, target })
+}
+
+fn admin_token(view: &View<'_>, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> Option<String> {
+    if let Some(token) = view.text(Id::AdminToken) {
+        return Some(token);
+    }
+    let path = view.path(Id::AdminTokenFile)?;
+    let problem = match read_token(&path) {
+        Ok(token) => return Some(token),
+        Err(problem) => problem,
+    };
+    findings.push(ConfigError::new(place(Id::AdminTokenFile), "admin.token_file", problem));
+    None
+}
+
+fn read_token(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.is_empty() || token.len() > 512 || !token.bytes().all(|c| c.is_ascii_graphic()) {
+        return Err(format!("expected a token of 1 to 512 visible characters in the first line of {}", path.display()));
+    }
+    Ok(token.to_owned())
+}
+
+/// Builds a listener.
+pub fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
+    let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| super::value::parse_cidr(text)).collect();
+    ListenerConfig {
+        name: name.to_owned(),
+        bind,
+        proxy_protocol_from: match view.word(Id::ProxyProtocol) {
+            Some("true") => every_peer(),
+            Some(_) => Vec::new(),
+            None => view.cidrs(Id::ProxyProtocol),
+        },
+        forwarded: ForwardedConfig {
+            style: match view.word(Id::ForwardedStyle) {
+                Some("forwarded") => ForwardedStyle::Forwarded,
+                Some("both") => ForwardedStyle::Both,
+                Some("off") => ForwardedStyle::Off,
+                _ => ForwardedStyle::XForwarded,
+            },
+            trusted: view.cidrs(Id::TrustedProxies),
+            via: view.bool(Id::Via),
+            request_id: view.bool(Id::RequestId),
+            reason_header: view.bool(Id::ReasonHeader),
+        },
+        limits: ListenerLimits {
+            connections_max: view.number_as(Id::Connections),
+            connections_per_client_max: view.number_as(Id::ConnectionsPerClient),
+            header_bytes_max: view.number_as(Id::HeadersBytes),
+            header_count_max: view.number_as(Id::HeadersCount),
+            target_bytes_max: view.number_as(Id::TargetBytes),
+            body_bytes_max: view.number(Id::BodyBytes),
+            header_timeout: view.duration(Id::HeaderTimeout),
+            idle_timeout: view.duration(Id::IdleTimeout),
+            request_body_timeout: view.duration(Id::RequestBodyTimeout),
+            response_body_timeout: view.duration(Id::ResponseBodyTimeout),
+            requests_max: view.number(Id::Requests),
+        },
+    }
+}
+
+/// Builds a cluster.
+pub fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> ClusterConfig {
+    ClusterConfig {
+        name: name.to_owned(),
+        endpoints,
+        balance: match view.word(Id::Balance) {
+            Some("least_request") => Balance::LeastRequest,
+            Some("random") => Balance::Random,
+            _ => Balance::RoundRobin,
+        },
+        pool: PoolConfig {
+            idle_timeout: view.duration(Id::PoolIdleTimeout),
+            lifetime_max: view.duration(Id::PoolLifetime),
+            requests_max: view.number(Id::PoolRequests),
+            idle_max: view.number_as(Id::PoolIdle),
+            connections_max: view.number_as(Id::PoolConnections),
+        },
+        connect_timeout: view.duration(Id::ConnectTimeout),
+        response_head_timeout: view.duration(Id::ResponseHeadTimeout),
+        response_body_timeout: view.duration(Id::UpstreamBodyTimeout),
+        response_header_bytes_max: view.number_as(Id::ResponseHeadersBytes),
+        response_header_count_max: view.number_as(Id::ResponseHeadersCount),
+        send_proxy_protocol: match view.word(Id::SendProxyProtocol) {
+            Some("v1") => Some(ProxyProtocolVersion::V1),
+            Some("v2") => Some(ProxyProtocolVersion::V2),
+            _ => None,
+        },
+    }
+}
+
+/// What a route matches and where it leads, as indices.
+#[derive(Debug, Default)]
+pub struct RouteParts {
+    pub listeners: Vec<usize>,
+    pub hosts: Vec<String>,
+    pub path_prefix: String,
+    pub cluster: usize,
+}
+
+/// Builds a route.
+pub fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteConfig {
+    RouteConfig {
+        name,
+        listeners: parts.listeners,
+        hosts: parts.hosts,
+        path_prefix: parts.path_prefix,
+        cluster: parts.cluster,
+        timeout: view.duration(Id::RequestTimeout),
+        upgrades: view.tokens(Id::Upgrades),
+        tunnel_idle_timeout: view.duration(Id::TunnelIdleTimeout),
+        connect: view.bool(Id::Connect),
+    }
+}

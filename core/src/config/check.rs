@@ -1,0 +1,222 @@
+//! Does a configuration fit together? Names are unique and lead somewhere, no two listeners or routes
+//! claim the same, and the limits fit the machine.
+
+use std::collections::HashMap;
+
+use super::cpus::Host;
+use super::error::{ConfigError, Findings, Place, did_you_mean, quote};
+use super::file::At;
+use super::layer::View;
+use super::settings::{Id, Setting};
+use super::tree::SourceFile;
+use super::units::{format_duration, format_size};
+use super::value::Value;
+use super::{Config, ProcessConfig};
+use crate::io::Address;
+
+/// Names looked at for a suggestion.
+const SUGGEST_AMONG: usize = 1_000;
+
+/// Indices of names; a repeated name is an error at its second place.
+pub struct Names<'a> {
+    what: &'static str,
+    index: HashMap<&'a str, (usize, usize)>,
+    /// In the order of the file, for suggestions.
+    order: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(what: &'static str) -> Self {
+        Names { what, index: HashMap::new(), order: Vec::new() }
+    }
+
+    /// Adds the name of the item at `index`.
+    pub fn add(&mut self, file: &SourceFile, key: String, name: &'a At<String>, index: usize, findings: &mut Findings) {
+        if let Some((_, line)) = self.index.get(name.value.as_str()) {
+            let problem = format!("the {} {} is here twice, first in line {line}", self.what, quote(&name.value));
+            findings.push(ConfigError::new(file.place(name.at), key, problem));
+            return;
+        }
+        self.index.insert(&name.value, (index, name.at.line));
+        self.order.push(&name.value);
+    }
+
+    /// The item of a name that something else refers to.
+    pub fn find(&self, file: &SourceFile, key: String, name: &At<String>, findings: &mut Findings) -> Option<usize> {
+        if let Some((index, _)) = self.index.get(name.value.as_str()) {
+            return Some(*index);
+        }
+        if findings.is_full() {
+            findings.push(ConfigError::new(file.place(name.at), key, "unknown name"));
+            return None;
+        }
+        let known = self.order.iter().copied().take(SUGGEST_AMONG);
+        let hint = did_you_mean(&name.value, known).or_else(|| match self.order.as_slice() {
+            [] => Some(format!("the file has no {}s", self.what)),
+            some if some.len() <= 8 => Some(format!("the {}s are: {}", self.what, some.join(", "))),
+            _ => None,
+        });
+        let error = ConfigError::mismatch(file.place(name.at), key, format!("the name of a {}", self.what), quote(&name.value));
+        findings.push(error.hint(hint));
+        None
+    }
+}
+
+/// Addresses that are bound: each once.
+#[derive(Default)]
+pub struct Binds {
+    taken: HashMap<Address, String>,
+}
+
+impl Binds {
+    /// Claims an address for what `owner` names.
+    pub fn claim(&mut self, address: &Address, owner: &str, place: Place, key: &str, findings: &mut Findings) {
+        // Port 0 is another port each time.
+        if matches!(address, Address::Tcp(address) if address.port() == 0) {
+            return;
+        }
+        if let Some(other) = self.taken.get(address) {
+            let problem = format!("the address {address} is already that of {other}");
+            findings.push(ConfigError::new(place, key, problem));
+            return;
+        }
+        self.taken.insert(address.clone(), owner.to_owned());
+    }
+}
+
+/// Which route matches what: two that match the same could never both be chosen.
+#[derive(Default)]
+pub struct Claims {
+    claims: HashMap<(String, String), Vec<Claim>>,
+}
+
+struct Claim {
+    /// Empty: all.
+    listeners: Vec<usize>,
+    route: String,
+    line: usize,
+}
+
+impl Claims {
+    /// Claims a host and a prefix on some listeners; the earlier claim where there is one.
+    pub fn claim(&mut self, listeners: &[usize], host: &str, prefix: &str, route: &str, line: usize) -> Option<(String, usize)> {
+        let claims = self.claims.entry((host.to_owned(), prefix.to_owned())).or_default();
+        let overlaps = |claim: &&Claim| {
+            listeners.is_empty() || claim.listeners.is_empty() || listeners.iter().any(|it| claim.listeners.contains(it))
+        };
+        if let Some(earlier) = claims.iter().find(overlaps) {
+            return Some((earlier.route.clone(), earlier.line));
+        }
+        claims.push(Claim { listeners: listeners.to_vec(), route: route.to_owned(), line });
+        None
+    }
+}
+
+/// The limits of the process against each other and against the machine.
+pub fn process(
+    process: &ProcessConfig,
+    view: &View<'_>,
+    host: &Host,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) {
+    let key = |id: Id| Setting::of(id).key;
+    let buffers = &process.buffers;
+    if buffers.connection_bytes_max < buffers.buffer_bytes {
+        let expected = format!("at least one buffer ({})", format_size(u64::from(buffers.buffer_bytes)));
+        let found = format_size(u64::from(buffers.connection_bytes_max));
+        let id = Id::ConnectionBytes;
+        findings.push(ConfigError::mismatch(place(id), key(id), expected, found));
+    }
+    let ring = u64::from(buffers.buffer_bytes) * u64::from(buffers.ring_buffers);
+    if ring > buffers.worker_bytes_max {
+        let expected = format!("at least the buffers offered to the kernel ({})", format_size(ring));
+        let id = Id::WorkerBytes;
+        let hint = format!("raise it, or lower `{}` or `{}`", key(Id::RingBuffers), key(Id::BufferBytes));
+        let found = format_size(buffers.worker_bytes_max);
+        findings.push(ConfigError::mismatch(place(id), key(id), expected, found).hint(hint));
+    }
+    memory(process, view, host, place, findings);
+    if let Some(cpus) = Some(host.cpus.len()).filter(|cpus| *cpus > 0 && process.workers > *cpus) {
+        let problem = format!("{} workers share {cpus} CPUs", process.workers);
+        let warning = ConfigError::new(place(Id::Workers), key(Id::Workers), problem).warning();
+        findings.push(warning.hint("one worker for each CPU is fastest: `auto`".to_owned()));
+    }
+    let open_admin = process.admin.filter(|admin| !admin.ip().is_loopback() && process.admin_token.is_none());
+    if let Some(admin) = open_admin {
+        let problem = format!("the admin listener on {admin} can be read from other machines");
+        findings.push(ConfigError::new(place(Id::AdminBind), key(Id::AdminBind), problem).warning());
+    }
+}
+
+/// Bytes in flight against the memory limit. Only values that somebody wrote can be wrong: `auto` fits.
+fn memory(
+    process: &ProcessConfig,
+    view: &View<'_>,
+    host: &Host,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) {
+    let id = Id::WorkerBytes;
+    let Some(limit) = host.memory_bytes().filter(|_| view.word(id).is_none()) else { return };
+    let whose = if host.cgroup_memory_bytes == Some(limit) { "the cgroup's memory limit" } else { "the machine's memory" };
+    let total = process.buffers.worker_bytes_max.saturating_mul(process.workers as u64);
+    let share = limit / 100 * view.number(Id::MemoryShare);
+    let found = format!("{} × {} workers", format_size(process.buffers.worker_bytes_max), process.workers);
+    if total > limit {
+        let expected = format!("at most {whose} ({}) over all workers", format_size(limit));
+        findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
+    } else if total > share {
+        let problem = format!("{found} is more than {}% of {whose} ({})", view.number(Id::MemoryShare), format_size(limit));
+        findings.push(ConfigError::new(place(id), Setting::of(id).key, problem).warning());
+    }
+}
+
+/// What works and is probably not meant. `place` finds where an item of the file is.
+pub fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, String), findings: &mut Findings) {
+    let mut used = vec![false; config.clusters.len()];
+    let mut served = vec![false; config.listeners.len()];
+    for route in &config.routes {
+        if let Some(used) = used.get_mut(route.cluster) {
+            *used = true;
+        }
+        if route.listeners.is_empty() {
+            served.fill(true);
+        }
+        for listener in &route.listeners {
+            if let Some(served) = served.get_mut(*listener) {
+                *served = true;
+            }
+        }
+    }
+    let mut warn = |what: &str, index: usize, problem: String| {
+        let (place, key) = place(what, index);
+        findings.push(ConfigError::new(place, key, problem).warning());
+    };
+    for (index, cluster) in config.clusters.iter().enumerate().filter(|(index, _)| !used[*index]) {
+        warn("clusters", index, format!("no route leads to the cluster {}", quote(&cluster.name)));
+    }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        if !served[index] {
+            warn("listeners", index, format!("no route is on the listener {}: every request gets 404", quote(&listener.name)));
+        }
+    }
+}
+
+/// Values of one listener or cluster, or of the defaults, that are probably not meant.
+pub fn doubtful(id: Id, value: &Value) -> Option<String> {
+    match (id, value) {
+        (Id::PoolIdleTimeout, Value::Duration(time)) if time.as_secs() >= 60 => Some(format!(
+            "connections to origins are kept for {}: many origins close after 60s or less, and a request that \
+             meets a closed connection has to be sent again",
+            format_duration(*time)
+        )),
+        (Id::ProxyProtocol, Value::Word("true")) => {
+            Some("every peer may name any client address: list the load balancers' addresses instead".to_owned())
+        }
+        (Id::TrustedProxies, Value::Cidrs(cidrs)) if cidrs.iter().any(|cidr| cidr.prefix_length == 0) => {
+            Some("every client may forge its address in the forwarding headers".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,267 @@
+//! The texts that name something on the network: endpoints, origins, host patterns, path prefixes.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::EndpointConfig;
+use super::error::quote;
+use super::value::Mismatch;
+use crate::io::Address;
+
+const ENDPOINT: &str = "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, or unix:/path";
+const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, or unix:/path";
+const HOST: &str = "a host name such as shop.example.com or *.example.com";
+const PREFIX: &str = "a path such as /checkout";
+
+fn wrong(expected: &str, hint: impl Into<String>) -> Mismatch {
+    Mismatch { expected: expected.to_owned(), hint: Some(hint.into()) }
+}
+
+/// Reads an endpoint of a cluster.
+pub fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
+    if let Some(rest) = text.strip_prefix("http://") {
+        return Err(wrong(ENDPOINT, format!("endpoints have no scheme: write {}", quote(rest.trim_end_matches('/')))));
+    }
+    if text.starts_with("https://") {
+        return Err(wrong(ENDPOINT, "TLS to endpoints is not supported by this version"));
+    }
+    if text.starts_with("unix:") {
+        return text.parse().map(EndpointConfig::Address).map_err(|_| Mismatch { expected: ENDPOINT.to_owned(), hint: None });
+    }
+    host_and_port(text, None, ENDPOINT)
+}
+
+/// Reads an origin of `--upstream`: an endpoint, or an `http` URL without a path.
+pub fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
+    if text.starts_with("https://") {
+        return Err(wrong(ORIGIN, "TLS to origins is not supported by this version"));
+    }
+    if text.starts_with("unix:") {
+        return endpoint(text);
+    }
+    let (authority, port) = match text.strip_prefix("http://") {
+        Some(rest) => (rest.strip_suffix('/').unwrap_or(rest), Some(80)),
+        None if text.contains("://") => return Err(wrong(ORIGIN, "only http:// is spoken to origins")),
+        None => (text, None),
+    };
+    if authority.contains(['/', '?', '#']) {
+        return Err(wrong(ORIGIN, "leave the path out: requests keep their own"));
+    }
+    if authority.contains('@') {
+        return Err(wrong(ORIGIN, "leave user and password out"));
+    }
+    host_and_port(authority, port, ORIGIN)
+}
+
+fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Result<EndpointConfig, Mismatch> {
+    let plain = || Mismatch { expected: expected.to_owned(), hint: None };
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return if address.port() == 0 { Err(wrong(expected, "port 0 cannot be connected to")) } else { Ok(EndpointConfig::Address(address.into())) };
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(wrong(expected, format!("write `[{text}]:PORT`")));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => {
+            let digits = !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit());
+            let port = port.parse::<u16>().ok().filter(|port| digits && *port != 0);
+            (host, port.ok_or_else(|| wrong(expected, "the port is a number from 1 to 65535"))?)
+        }
+        None => (text, default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(EndpointConfig::Address(Address::Tcp((address, port).into())));
+    }
+    match host_name(host) {
+        Ok(host) => Ok(EndpointConfig::Name { host, port }),
+        Err(hint) => Err(hint.map_or_else(plain, |hint| wrong(expected, hint))),
+    }
+}
+
+/// Reads a host pattern of a route: a name or `*.` before one, lower case, without port and trailing dot.
+pub fn host_pattern(text: &str) -> Result<String, Mismatch> {
+    if text == "*" {
+        return Err(wrong(HOST, "a route without `hosts` takes every host"));
+    }
+    if text.contains("://") || text.contains('/') {
+        return Err(wrong(HOST, "only the host: paths belong into `match`"));
+    }
+    if text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok() {
+        let bare = text.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or_default();
+        return match bare.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(format!("[{address}]")),
+            Err(_) => Err(wrong(HOST, "IPv6 addresses are written in brackets, without a port")),
+        };
+    }
+    if let Some((host, port)) = text.rsplit_once(':') {
+        if port.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(wrong(HOST, format!("hosts are matched without their port: write {}", quote(host))));
+        }
+    }
+    let (star, name) = match text.strip_prefix("*.") {
+        Some(name) => ("*.", name),
+        None => ("", text),
+    };
+    if name.contains('*') {
+        return Err(wrong(HOST, "`*` stands for whole labels at the front only"));
+    }
+    match host_name(name) {
+        Ok(name) => Ok(format!("{star}{name}")),
+        Err(hint) => Err(Mismatch { expected: HOST.to_owned(), hint }),
+    }
+}
+
+/// A DNS name in lower case without its trailing dot; underscores are common inside clusters and allowed.
+fn host_name(text: &str) -> Result<String, Option<String>> {
+    if !text.is_ascii() {
+        return Err(Some("write international names in their ASCII form (xn--…)".to_owned()));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if name.len() > 253 {
+        return Err(Some("names have at most 253 characters".to_owned()));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.split('.').all(label) { Ok(name) } else { Err(None) }
+}
+
+/// Reads a path prefix: as it is matched, without a trailing slash.
+///
+/// What two parsers could read differently is not a prefix: dot segments, empty segments, encoded
+/// slashes, and characters that a path cannot hold (RFC 3986, 3.3).
+pub fn path_prefix(text: &str) -> Result<String, Mismatch> {
+    if !text.starts_with('/') {
+        return Err(wrong(PREFIX, format!("begin with a slash: {}", quote(&format!("/{text}")))));
+    }
+    if text.contains(['?', '#']) {
+        return Err(wrong(PREFIX, "queries and fragments are not part of a path"));
+    }
+    if text.contains('*') {
+        return Err(wrong(PREFIX, "a prefix needs no `*`: it matches everything below it"));
+    }
+    if text.contains("//") {
+        return Err(wrong(PREFIX, "without empty segments (`//`)"));
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(wrong(PREFIX, "without `.` and `..` segments"));
+    }
+    let lower = text.to_ascii_lowercase();
+    if ["%2f", "%5c", "%2e", "%00"].iter().any(|encoded| lower.contains(encoded)) || text.contains('\\') {
+        return Err(wrong(PREFIX, "without encoded slashes, dots and backslashes, which others read differently"));
+    }
+    let pchar = |c: u8| c.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@/%".contains(&c);
+    if !text.bytes().all(pchar) || text.len() > 4096 {
+        return Err(wrong(PREFIX, "other characters are written percent-encoded (RFC 3986, 3.3)"));
+    }
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(result: Result<EndpointConfig, Mismatch>) -> Result<String, String> {
+        match result {
+            Ok(EndpointConfig::Address(address)) => Ok(address.to_string()),
+            Ok(EndpointConfig::Name { host, port }) => Ok(format!("name {host} {port}")),
+            Err(mismatch) => Err(mismatch.hint.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn reads_endpoints() {
+        for (text, want) in [
+            ("10.0.0.1:9000", Ok("10.0.0.1:9000")),
+            ("[::1]:9000", Ok("[::1]:9000")),
+            ("App.Internal.:80", Ok("name app.internal 80")),
+            ("my_app:80", Ok("name my_app 80")),
+            ("unix:/run/app.sock", Ok("unix:/run/app.sock")),
+            ("unix:", Err("")),
+            ("10.0.0.1", Err("add the port: `10.0.0.1:80`")),
+            ("::1", Err("write `[::1]:PORT`")),
+            ("app:http", Err("the port is a number from 1 to 65535")),
+            ("app:0", Err("the port is a number from 1 to 65535")),
+            ("app:+80", Err("the port is a number from 1 to 65535")),
+            ("10.0.0.1:0", Err("port 0 cannot be connected to")),
+            ("http://app:80/", Err("endpoints have no scheme: write `app:80`")),
+            ("https://app:443", Err("TLS to endpoints is not supported by this version")),
+            ("a b:80", Err("")),
+            ("", Err("add the port: `:80`")),
+            ("bücher.example:80", Err("write international names in their ASCII form (xn--…)")),
+        ] {
+            assert_eq!(shown(endpoint(text)), want.map(str::to_owned).map_err(str::to_owned), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_origins() {
+        for (text, want) in [
+            ("http://10.0.0.5:9000", Ok("10.0.0.5:9000")),
+            ("http://10.0.0.5:9000/", Ok("10.0.0.5:9000")),
+            ("http://10.0.0.5", Ok("10.0.0.5:80")),
+            ("http://[::1]", Ok("[::1]:80")),
+            ("http://app", Ok("name app 80")),
+            ("app:81", Ok("name app 81")),
+            ("unix:/x", Ok("unix:/x")),
+            ("https://app", Err("TLS to origins is not supported by this version")),
+            ("ftp://app", Err("only http:// is spoken to origins")),
+            ("http://app/path", Err("leave the path out: requests keep their own")),
+            ("http://me:pw@app", Err("leave user and password out")),
+            ("app", Err("add the port: `app:80`")),
+        ] {
+            assert_eq!(shown(origin(text)), want.map(str::to_owned).map_err(str::to_owned), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_host_patterns() {
+        for (text, want) in [
+            ("shop.example.com", Some("shop.example.com")),
+            ("SHOP.example.com.", Some("shop.example.com")),
+            ("*.example.com", Some("*.example.com")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("[::1]", Some("[::1]")),
+            ("localhost", Some("localhost")),
+            ("*", None),
+            ("*.*.com", None),
+            ("a*.com", None),
+            ("shop.example.com:80", None),
+            ("http://shop", None),
+            ("-a.com", None),
+            ("a..b", None),
+            ("", None),
+            ("::1", None),
+        ] {
+            assert_eq!(host_pattern(text).ok().as_deref(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_path_prefixes() {
+        for (text, want) in [
+            ("/", Some("/")),
+            ("/a", Some("/a")),
+            ("/a/", Some("/a")),
+            ("/a/b%20c;v=1", Some("/a/b%20c;v=1")),
+            ("a", None),
+            ("", None),
+            ("/a//b", None),
+            ("/a/../b", None),
+            ("/a/.", None),
+            ("/a%2Fb", None),
+            ("/a%2e%2E/b", None),
+            ("/a\\b", None),
+            ("/a?b", None),
+            ("/a*", None),
+            ("/a b", None),
+            ("/ä", None),
+        ] {
+            assert_eq!(path_prefix(text).ok().as_deref(), want, "{text:?}");
+        }
+    }
+}

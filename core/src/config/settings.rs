@@ -1,0 +1,304 @@
+//! The table of all settings. Flags, environment variables, keys of the file, defaults, the documentation
+//! and the dump of the effective configuration all come from it, so that they cannot drift apart.
+//!
+//! A setting belongs to a [`Scope`]. Those of the process are keys at the top of the file. Those of listeners,
+//! clusters and routes are keys of each of them, and their defaults are keys below `defaults`; the flag and the
+//! variable set the default.
+
+use std::time::Duration;
+
+use super::value::Kind;
+
+/// What a setting belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Process,
+    Listener,
+    Cluster,
+    Route,
+}
+
+/// When a changed value takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// With the next reload.
+    Reload,
+    /// With the next start.
+    Restart,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    pub id: Id,
+    pub scope: Scope,
+    /// The key's path within its scope, such as `limits.header_timeout`.
+    pub key: &'static str,
+    /// The flag without dashes; empty where a flag would show a secret in the process list.
+    pub flag: &'static str,
+    pub kind: Kind,
+    /// Words that it takes besides what its kind says.
+    pub words: &'static [&'static str],
+    pub default: &'static str,
+    pub change: Change,
+    /// One or two sentences.
+    pub help: &'static str,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $help:literal])+ $id:ident: $scope:ident $key:literal $flag:literal, $kind:expr, $words:expr, $default:literal, $change:ident;)*) => {
+        /// The name of each setting in code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Id { $($(#[doc = $help])+ $id),* }
+
+        /// Every setting, in the order of [`Id`].
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            id: Id::$id,
+            scope: Scope::$scope,
+            key: $key,
+            flag: $flag,
+            kind: $kind,
+            words: $words,
+            default: $default,
+            change: Change::$change,
+            help: concat!($($help),+),
+        }),*];
+    };
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max, zero: None }
+}
+const fn count_or_unlimited(max: u64) -> Kind {
+    Kind::Count { min: 1, max, zero: Some("unlimited") }
+}
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max, zero: None }
+}
+const fn time(min_ms: u64, max_secs: u64) -> Kind {
+    Kind::Duration { min: Duration::from_millis(min_ms), max: Duration::from_secs(max_secs), zero: None }
+}
+const fn time_or_unlimited(min_ms: u64, max_secs: u64) -> Kind {
+    Kind::Duration {
+        min: Duration::from_millis(min_ms),
+        max: Duration::from_secs(max_secs),
+        zero: Some("unlimited"),
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: u64 = 3_600;
+const DAY: u64 = 86_400;
+
+const IO_WORDS: &[&str] = &[
+    "auto",
+    "uring",
+    "epoll",
+    #[cfg(feature = "monoio")]
+    "monoio",
+    #[cfg(feature = "glommio")]
+    "glommio",
+];
+
+settings! {
+    /// Worker threads. `auto` is one for each CPU that this process may use, cgroup quota included.
+    Workers: Process "workers" "workers", count(1, 1024), &["auto"], "auto", Restart;
+    /// Whether each worker stays on one CPU. `auto` pins when there is exactly one worker for each CPU of the affinity mask.
+    Pin: Process "pin" "pin", Kind::Bool, &["auto"], "auto", Restart;
+    /// The kernel interface. `auto` takes io_uring where it works and epoll elsewhere.
+    Io: Process "io" "io", Kind::Choice, IO_WORDS, "auto", Restart;
+    /// How long running exchanges may take to finish once the process was told to stop.
+    DrainTimeout: Process "drain_timeout" "drain-timeout", time_or_none(), &[], "30s", Reload;
+    /// Bodies of at least this size leave the process by splice(2); `off` never does that.
+    Splice: Process "splice" "splice", size(4 * KIB, 1024 * GIB), &["off"], "256KiB", Restart;
+    /// Old configurations that running exchanges may still use before another reload is refused.
+    Generations: Process "generations" "generations", count(1, 64), &[], "8", Reload;
+    /// Where the admin listener for readiness, metrics and statistics is bound.
+    AdminBind: Process "admin.bind" "admin", Kind::SocketAddr, &["off"], "127.0.0.1:9901", Restart;
+    /// A UNIX socket (mode 0600) of the admin listener, where writes are allowed.
+    AdminSocket: Process "admin.socket" "admin-socket", Kind::Path, &["off"], "off", Restart;
+    /// Token that the TCP admin listener asks for before a write. It has no flag, which every user could see.
+    AdminToken: Process "admin.token" "", Kind::Secret, &["off"], "off", Restart;
+    /// A file whose first line is the admin token.
+    AdminTokenFile: Process "admin.token_file" "admin-token-file", Kind::Path, &["off"], "off", Restart;
+    /// Where the access log goes: `off`, `stdout`, or a file.
+    AccessLog: Process "access_log.target" "access-log", Kind::Path, &["off", "stdout"], "off", Restart;
+    /// Format of the access log: `combined`, `json`, or a text with {variables}.
+    AccessLogFormat: Process "access_log.format" "access-log-format", Kind::Text, &["combined", "json"], "combined", Restart;
+    /// Size of one receive buffer.
+    BufferBytes: Process "buffers.buffer_bytes" "buffer-bytes", size(KIB, MIB), &[], "16KiB", Restart;
+    /// Receive buffers that a worker offers to the kernel at a time: the memory that stays in the CPU's cache.
+    RingBuffers: Process "buffers.ring_buffers" "ring-buffers", Kind::PowerOfTwo { min: 8, max: 32_768 }, &[], "64", Restart;
+    /// Ceiling over the bytes in flight of one worker. `auto` is 64MiB, or less where the cgroup's memory limit asks for it.
+    WorkerBytes: Process "buffers.worker_bytes" "worker-bytes", size(MIB, 1024 * GIB), &["auto"], "auto", Restart;
+    /// Bytes that one connection may have received and not yet forwarded.
+    ConnectionBytes: Process "buffers.connection_bytes" "connection-bytes", size(16 * KIB, GIB), &[], "256KiB", Restart;
+    /// Share of the cgroup's memory limit that the bytes in flight of all workers may take.
+    MemoryShare: Process "buffers.memory_share" "memory-share", Kind::Percent, &[], "50%", Restart;
+    /// Completions that a worker waits for at once (io_uring only).
+    WaitNr: Process "uring.wait_nr" "uring-wait-nr", count(1, 4096), &[], "1", Restart;
+    /// How long a worker waits for `wait_nr` completions before it takes fewer (io_uring only).
+    MinWait: Process "uring.min_wait" "uring-min-wait", Kind::Duration { min: Duration::from_micros(1), max: Duration::from_millis(10), zero: Some("off") }, &[], "0", Restart;
+
+    /// Peers that must send a PROXY protocol header (v1 or v2): address blocks, `true` for every peer, `false` for none.
+    ProxyProtocol: Listener "proxy_protocol" "proxy-protocol", Kind::Cidrs, &["true", "false"], "false", Reload;
+    /// Which forwarding headers are written.
+    ForwardedStyle: Listener "forwarded.style" "forwarded-style", Kind::Choice, &["x_forwarded", "forwarded", "both", "off"], "x_forwarded", Reload;
+    /// Peers whose forwarding headers and request ids are kept; those of all others are replaced.
+    TrustedProxies: Listener "forwarded.trusted_proxies" "trusted-proxies", Kind::Cidrs, &[], "", Reload;
+    /// Whether `Via` is written.
+    Via: Listener "forwarded.via" "via", Kind::Bool, &[], "true", Reload;
+    /// Whether each request gets an `x-request-id`.
+    RequestId: Listener "forwarded.request_id" "request-id", Kind::Bool, &[], "true", Reload;
+    /// Whether replies made here carry `x-ringway-reason`.
+    ReasonHeader: Listener "forwarded.reason_header" "reason-header", Kind::Bool, &[], "true", Reload;
+    /// Connections of a listener over all workers.
+    Connections: Listener "limits.connections" "connections", count(1, 10_000_000), &[], "100000", Reload;
+    /// Connections of one client address over all workers.
+    ConnectionsPerClient: Listener "limits.connections_per_client" "connections-per-client", count_or_unlimited(10_000_000), &[], "0", Reload;
+    /// Requests of one connection before it is told to close.
+    Requests: Listener "limits.requests" "requests", count_or_unlimited(1 << 40), &[], "0", Reload;
+    /// Size of a request head; more is 431.
+    HeadersBytes: Listener "limits.headers_bytes" "headers-bytes", size(512, MIB), &[], "64KiB", Reload;
+    /// Fields of a request head; more is 431.
+    HeadersCount: Listener "limits.headers_count" "headers-count", count(1, 10_000), &[], "100", Reload;
+    /// Size of a request target; more is 414.
+    TargetBytes: Listener "limits.target_bytes" "target-bytes", size(64, MIB), &[], "16KiB", Reload;
+    /// Size of a request body; more is 413.
+    BodyBytes: Listener "limits.body_bytes" "body-bytes", Kind::Size { min: 1, max: 1 << 50, zero: Some("unlimited") }, &[], "0", Reload;
+    /// From the first byte of a request to the end of its head; later is 408.
+    HeaderTimeout: Listener "limits.header_timeout" "header-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// How long a connection is kept open without a request.
+    IdleTimeout: Listener "limits.idle_timeout" "idle-timeout", time(1, DAY), &[], "75s", Reload;
+    /// Longest time without progress of a request body; later is 408.
+    RequestBodyTimeout: Listener "limits.request_body_timeout" "request-body-timeout", time(1, DAY), &[], "30s", Reload;
+    /// Longest time without progress of a response towards the client.
+    ResponseBodyTimeout: Listener "limits.response_body_timeout" "response-body-timeout", time(1, DAY), &[], "30s", Reload;
+
+    /// How an endpoint is chosen.
+    Balance: Cluster "balance" "balance", Kind::Choice, &["round_robin", "least_request", "random"], "round_robin", Reload;
+    /// Whether connections to endpoints begin with a PROXY protocol header.
+    SendProxyProtocol: Cluster "send_proxy_protocol" "send-proxy-protocol", Kind::Choice, &["off", "v1", "v2"], "off", Reload;
+    /// How long an unused connection to an endpoint is kept. Best below the origin's own keep-alive time.
+    PoolIdleTimeout: Cluster "pool.idle_timeout" "pool-idle-timeout", time(1, DAY), &[], "55s", Reload;
+    /// Age after which a connection to an endpoint is not used again.
+    PoolLifetime: Cluster "pool.lifetime" "pool-lifetime", time_or_unlimited(1, 365 * DAY), &[], "0", Reload;
+    /// Requests on one connection to an endpoint.
+    PoolRequests: Cluster "pool.requests" "pool-requests", count_or_unlimited(1 << 40), &[], "0", Reload;
+    /// Unused connections kept per endpoint over all workers.
+    PoolIdle: Cluster "pool.idle" "pool-idle", count(0, 1_000_000), &[], "256", Reload;
+    /// Connections per endpoint over all workers, busy and idle.
+    PoolConnections: Cluster "pool.connections" "pool-connections", count_or_unlimited(1_000_000), &[], "0", Reload;
+    /// Time for a connection to an endpoint; later is 504.
+    ConnectTimeout: Cluster "timeouts.connect" "connect-timeout", time(1, HOUR), &[], "5s", Reload;
+    /// From the end of the request to the end of the response head; later is 504.
+    ResponseHeadTimeout: Cluster "timeouts.response_head" "response-head-timeout", time(1, DAY), &[], "60s", Reload;
+    /// Longest time without progress of a response body from the origin.
+    UpstreamBodyTimeout: Cluster "timeouts.response_body" "upstream-body-timeout", time(1, DAY), &[], "60s", Reload;
+    /// Size of a response head; more is 502.
+    ResponseHeadersBytes: Cluster "response.headers_bytes" "response-headers-bytes", size(512, MIB), &[], "64KiB", Reload;
+    /// Fields of a response head; more is 502.
+    ResponseHeadersCount: Cluster "response.headers_count" "response-headers-count", count(1, 10_000), &[], "100", Reload;
+
+    /// The whole exchange, from the end of the request head; later is 504.
+    RequestTimeout: Route "timeout" "request-timeout", time_or_unlimited(1, 30 * DAY), &[], "0", Reload;
+    /// `Upgrade` tokens that may become a tunnel; `off` for none.
+    Upgrades: Route "upgrades" "upgrades", Kind::Tokens, &["off"], "websocket", Reload;
+    /// How long a tunnel may be silent.
+    TunnelIdleTimeout: Route "tunnel_idle_timeout" "tunnel-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
+    /// Whether CONNECT is answered with a tunnel to the cluster; 405 otherwise.
+    Connect: Route "connect" "connect", Kind::Bool, &[], "false", Reload;
+}
+
+const fn time_or_none() -> Kind {
+    Kind::Duration { min: Duration::from_millis(1), max: Duration::from_secs(DAY), zero: Some("stop at once") }
+}
+
+impl Setting {
+    /// The row of a setting.
+    pub fn of(id: Id) -> &'static Setting {
+        // `Id` and `SETTINGS` are made by one macro, in one order.
+        &SETTINGS[id as usize]
+    }
+
+    /// The environment variable: the flag in capitals, or the key where there is no flag.
+    pub fn env(&self) -> String {
+        let name = if self.flag.is_empty() { self.key } else { self.flag };
+        format!("RINGWAY_{}", name.to_ascii_uppercase().replace(['-', '.'], "_"))
+    }
+
+    /// The key where the file sets the value for the process, or the default of a scope.
+    pub fn file_key(&self) -> String {
+        match self.scope {
+            Scope::Process => self.key.to_owned(),
+            scope => format!("defaults.{}.{}", scope.plural(), self.key),
+        }
+    }
+
+    /// The heading below which `--help` and the documentation show it.
+    pub fn heading(&self) -> &'static str {
+        match (self.scope, self.key.split('.').next().unwrap_or_default()) {
+            (Scope::Process, "admin") => "Admin listener",
+            (Scope::Process, "access_log") => "Access log",
+            (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
+            (Scope::Process, _) => "Process",
+            (Scope::Listener, "limits") => "Limits of listeners (defaults; a listener's own value wins)",
+            (Scope::Listener, _) => "Listeners (defaults; a listener's own value wins)",
+            (Scope::Cluster, _) => "Upstreams (defaults; a cluster's own value wins)",
+            (Scope::Route, _) => "Routes (defaults; a route's own value wins)",
+        }
+    }
+
+    /// The settings of a scope.
+    pub fn of_scope(scope: Scope) -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(move |setting| setting.scope == scope)
+    }
+
+    /// What a value must look like.
+    pub fn expected(&self) -> String {
+        self.kind.expected(self.words)
+    }
+}
+
+impl Scope {
+    /// The name of the list in the file.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Scope::Process => "",
+            Scope::Listener => "listeners",
+            Scope::Cluster => "clusters",
+            Scope::Route => "routes",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_at_its_id_and_has_a_valid_default() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            assert_eq!(setting.id as usize, index);
+            let parsed = setting.kind.parse(setting.words, setting.default);
+            let value = parsed.unwrap_or_else(|mismatch| panic!("{}: {mismatch:?}", setting.key));
+            assert_eq!(value.show(), setting.default, "{}: the default is not in its shortest form", setting.key);
+            assert!(setting.help.ends_with('.'), "{}: help is sentences", setting.key);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_within_what_names_them() {
+        let mut seen = HashSet::new();
+        for setting in SETTINGS {
+            assert!(seen.insert(setting.file_key()), "key {}", setting.file_key());
+            assert!(seen.insert(setting.env()), "variable {}", setting.env());
+            assert!(setting.flag.is_empty() || seen.insert(format!("--{}", setting.flag)), "{}", setting.flag);
+        }
+    }
+}

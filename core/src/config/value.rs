@@ -1,0 +1,293 @@
+//! One value of a setting: how it is written, which values it may have, how it is shown.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Cidr;
+use super::units::{self, format_duration, format_size};
+
+/// The type of a setting with its bounds.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Bool,
+    /// A whole number; `zero` says what 0 means where that is below the minimum.
+    Count {
+        min: u64,
+        max: u64,
+        zero: Option<&'static str>,
+    },
+    PowerOfTwo {
+        min: u64,
+        max: u64,
+    },
+    Size {
+        min: u64,
+        max: u64,
+        zero: Option<&'static str>,
+    },
+    Duration {
+        min: Duration,
+        max: Duration,
+        zero: Option<&'static str>,
+    },
+    /// A whole percentage, at least 1.
+    Percent,
+    /// Only the words of the setting.
+    Choice,
+    SocketAddr,
+    Path,
+    Text,
+    /// A text that is never shown.
+    Secret,
+    Cidrs,
+    /// A list of HTTP tokens (RFC 9110, 5.6.2), compared without regard to case.
+    Tokens,
+}
+
+/// A value that fits its [`Kind`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// One of the words of the setting, such as `auto` or `off`.
+    Word(&'static str),
+    Bool(bool),
+    Count(u64),
+    Size(u64),
+    Duration(Duration),
+    Percent(u8),
+    SocketAddr(SocketAddr),
+    Path(PathBuf),
+    Text(String),
+    Cidrs(Vec<Cidr>),
+    Tokens(Vec<String>),
+}
+
+/// Why a text is not a value of a setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mismatch {
+    pub expected: String,
+    pub hint: Option<String>,
+}
+
+impl Kind {
+    /// Whether the file writes this as a list (flags and variables write it with commas).
+    pub fn is_list(&self) -> bool {
+        matches!(self, Kind::Cidrs | Kind::Tokens)
+    }
+
+    /// Reads one value; `words` are the words that the setting takes besides.
+    pub fn parse(&self, words: &[&'static str], text: &str) -> Result<Value, Mismatch> {
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Ok(Value::Word(word));
+        }
+        self.parse_plain(text).map_err(|hint| Mismatch {
+            expected: self.expected(words),
+            hint: hint.or_else(|| super::error::did_you_mean(text, words.iter().copied())),
+        })
+    }
+
+    fn parse_plain(&self, text: &str) -> Result<Value, Option<String>> {
+        match *self {
+            Kind::Bool => match text {
+                "true" | "on" => Ok(Value::Bool(true)),
+                "false" | "off" => Ok(Value::Bool(false)),
+                "yes" | "Yes" | "YES" | "True" | "TRUE" | "1" => Err(Some("write `true`".to_owned())),
+                "no" | "No" | "NO" | "False" | "FALSE" | "0" => Err(Some("write `false`".to_owned())),
+                _ => Err(None),
+            },
+            Kind::Count { min, max, zero } => {
+                let number = whole_number(text)?;
+                in_range(number, min, max, zero).map(Value::Count)
+            }
+            Kind::PowerOfTwo { min, max } => match whole_number(text)? {
+                number if !(min..=max).contains(&number) => Err(None),
+                number if number.is_power_of_two() => Ok(Value::Count(number)),
+                number => Err(Some(format!("the nearest is {}", number.next_power_of_two().min(max)))),
+            },
+            Kind::Size { min, max, zero } => {
+                in_range(units::parse_size(text)?, min, max, zero).map(Value::Size)
+            }
+            Kind::Duration { min, max, zero } => match units::parse_duration(text)? {
+                Duration::ZERO if zero.is_some() => Ok(Value::Duration(Duration::ZERO)),
+                duration if duration >= min && duration <= max => Ok(Value::Duration(duration)),
+                _ => Err(None),
+            },
+            Kind::Percent => match units::parse_percent(text)? {
+                0 => Err(None),
+                percent => Ok(Value::Percent(percent)),
+            },
+            Kind::Choice => Err(None),
+            Kind::SocketAddr => parse_socket_addr(text).map(Value::SocketAddr),
+            Kind::Path if text.is_empty() || text.contains('\0') => Err(None),
+            Kind::Path => Ok(Value::Path(PathBuf::from(text))),
+            Kind::Text | Kind::Secret if text.is_empty() || text.chars().any(char::is_control) => Err(None),
+            Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
+            Kind::Cidrs => split_list(text).map(|item| parse_cidr(item).ok_or(None)).collect_list(Value::Cidrs),
+            Kind::Tokens => split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens),
+        }
+    }
+
+    /// What is expected, with bounds and an example.
+    pub fn expected(&self, words: &[&str]) -> String {
+        let plain = match *self {
+            Kind::Bool => "true or false".to_owned(),
+            Kind::Count { min, max, zero } => format!("a whole number from {min} to {max}{}", zero_text(zero)),
+            Kind::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
+            Kind::Size { min, max, zero } => {
+                let (min, max) = (format_size(min), format_size(max));
+                format!("a size from {min} to {max} such as 64KiB{}", zero_text(zero))
+            }
+            Kind::Duration { min, max, zero } => {
+                let (min, max) = (format_duration(min), format_duration(max));
+                format!("a duration from {min} to {max} such as 1m30s or 500ms{}", zero_text(zero))
+            }
+            Kind::Percent => "a percentage from 1% to 100%".to_owned(),
+            Kind::Choice => return words.join(", "),
+            Kind::SocketAddr => "ADDRESS:PORT such as 127.0.0.1:9901 or [::1]:9901".to_owned(),
+            Kind::Path => "a path".to_owned(),
+            Kind::Text | Kind::Secret => "text without control characters".to_owned(),
+            Kind::Cidrs => "address blocks such as 10.0.0.0/8, fd00::/8 or 192.0.2.1".to_owned(),
+            Kind::Tokens => "names of protocols such as websocket".to_owned(),
+        };
+        if words.is_empty() { plain } else { format!("{plain}, or {}", words.join(", ")) }
+    }
+
+    /// The type in a word or two, for tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Bool => "bool",
+            Kind::Count { .. } => "number",
+            Kind::PowerOfTwo { .. } => "power of two",
+            Kind::Size { .. } => "size",
+            Kind::Duration { .. } => "duration",
+            Kind::Percent => "percent",
+            Kind::Choice => "choice",
+            Kind::SocketAddr => "address",
+            Kind::Path => "path",
+            Kind::Text => "text",
+            Kind::Secret => "secret",
+            Kind::Cidrs => "address blocks",
+            Kind::Tokens => "tokens",
+        }
+    }
+
+    /// What stands for a value in the help of a flag.
+    pub fn placeholder(&self) -> &'static str {
+        match self {
+            Kind::Bool => "BOOL",
+            Kind::Count { .. } | Kind::PowerOfTwo { .. } => "N",
+            Kind::Size { .. } => "SIZE",
+            Kind::Duration { .. } => "DURATION",
+            Kind::Percent => "PERCENT",
+            Kind::Choice => "WORD",
+            Kind::SocketAddr => "ADDRESS",
+            Kind::Path => "PATH",
+            Kind::Text | Kind::Secret => "TEXT",
+            Kind::Cidrs => "BLOCKS",
+            Kind::Tokens => "NAMES",
+        }
+    }
+
+    /// The smallest and largest value, for tables; `None` where it has none.
+    pub fn range(&self) -> Option<(String, String)> {
+        match *self {
+            Kind::Count { min, max, .. } | Kind::PowerOfTwo { min, max } => Some((min.to_string(), max.to_string())),
+            Kind::Size { min, max, .. } => Some((format_size(min), format_size(max))),
+            Kind::Duration { min, max, .. } => Some((format_duration(min), format_duration(max))),
+            Kind::Percent => Some(("1%".to_owned(), "100%".to_owned())),
+            _ => None,
+        }
+    }
+
+    /// What 0 means, where it is allowed as an exception.
+    pub fn zero(&self) -> Option<&'static str> {
+        match *self {
+            Kind::Count { zero, .. } | Kind::Size { zero, .. } | Kind::Duration { zero, .. } => zero,
+            _ => None,
+        }
+    }
+}
+
+impl Value {
+    /// As it would be written in a flag.
+    pub fn show(&self) -> String {
+        match self {
+            Value::Word(word) => (*word).to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Count(value) => value.to_string(),
+            Value::Size(value) => format_size(*value),
+            Value::Duration(value) => format_duration(*value),
+            Value::Percent(value) => format!("{value}%"),
+            Value::SocketAddr(value) => value.to_string(),
+            Value::Path(value) => value.display().to_string(),
+            Value::Text(value) => value.clone(),
+            Value::Cidrs(value) => value.iter().map(show_cidr).collect::<Vec<_>>().join(","),
+            Value::Tokens(value) => value.join(","),
+        }
+    }
+}
+
+/// Reads `10.0.0.0/8` or a single address.
+pub fn parse_cidr(text: &str) -> Option<Cidr> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let network: IpAddr = address.parse().ok()?;
+    let bits = if network.is_ipv4() { 32 } else { 128 };
+    let prefix_length = match length {
+        Some(length) => whole_number(length).ok().and_then(|length| u8::try_from(length).ok())?,
+        None => bits,
+    };
+    (prefix_length <= bits).then_some(Cidr { network, prefix_length })
+}
+
+/// Writes an address block.
+pub fn show_cidr(cidr: &Cidr) -> String {
+    format!("{}/{}", cidr.network, cidr.prefix_length)
+}
+
+/// Reads an HTTP token, in lower case.
+pub fn parse_token(text: &str) -> Option<String> {
+    let is_tchar = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+    (!text.is_empty() && text.bytes().all(is_tchar)).then(|| text.to_ascii_lowercase())
+}
+
+fn parse_socket_addr(text: &str) -> Result<SocketAddr, Option<String>> {
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    full.parse().map_err(|_| {
+        let port = whole_number(text).ok().filter(|port| *port <= 65535)?;
+        Some(format!("write `127.0.0.1:{port}`"))
+    })
+}
+
+fn whole_number(text: &str) -> Result<u64, Option<String>> {
+    match units::split_number(text) {
+        Some((number, "")) => Ok(number),
+        _ => Err(None),
+    }
+}
+
+fn in_range(number: u64, min: u64, max: u64, zero: Option<&str>) -> Result<u64, Option<String>> {
+    let fits = (min..=max).contains(&number) || (number == 0 && zero.is_some());
+    if fits { Ok(number) } else { Err(None) }
+}
+
+fn zero_text(zero: Option<&str>) -> String {
+    zero.map(|meaning| format!(", or 0 ({meaning})")).unwrap_or_default()
+}
+
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Collects the items of a list, or the first failure.
+trait CollectList<T> {
+    fn collect_list(self, into: impl FnOnce(Vec<T>) -> Value) -> Result<Value, Option<String>>;
+}
+
+impl<T, I: Iterator<Item = Result<T, Option<String>>>> CollectList<T> for I {
+    fn collect_list(self, into: impl FnOnce(Vec<T>) -> Value) -> Result<Value, Option<String>> {
+        self.collect::<Result<Vec<T>, _>>().map(into)
+    }
+}
