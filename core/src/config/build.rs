@@ -21,12 +21,12 @@ const WORKER_BYTES_AUTO_MIN: u64 = 4 << 20;
 static NOTHING_OWN: Own = Own::new();
 
 /// The view of a whole layer.
-pub fn all(base: &Layer) -> View<'_> {
+pub(super) fn all(base: &Layer) -> View<'_> {
     View { base, own: &NOTHING_OWN }
 }
 
 /// Builds the settings of the process. `place` says where a setting was written.
-pub fn process(layer: &Layer, host: &Host, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> ProcessConfig {
+pub(super) fn process(layer: &Layer, host: &Host, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> ProcessConfig {
     let view = all(layer);
     let workers = match view.word(Id::Workers) {
         Some(_) => host.worker_count(),
@@ -126,7 +126,7 @@ fn read_token(path: &Path) -> Result<String, String> {
 }
 
 /// Builds a listener.
-pub fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
+pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
     let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| super::value::parse_cidr(text)).collect();
     ListenerConfig {
         name: name.to_owned(),
@@ -165,7 +165,7 @@ pub fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
 }
 
 /// Builds a cluster.
-pub fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> ClusterConfig {
+pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> ClusterConfig {
     ClusterConfig {
         name: name.to_owned(),
         endpoints,
@@ -196,7 +196,7 @@ pub fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> C
 
 /// What a route matches and where it leads, as indices.
 #[derive(Debug, Default)]
-pub struct RouteParts {
+pub(super) struct RouteParts {
     pub listeners: Vec<usize>,
     pub hosts: Vec<String>,
     pub path_prefix: String,
@@ -204,7 +204,7 @@ pub struct RouteParts {
 }
 
 /// Builds a route.
-pub fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteConfig {
+pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteConfig {
     RouteConfig {
         name,
         listeners: parts.listeners,

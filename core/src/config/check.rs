@@ -18,7 +18,7 @@ use crate::io::Address;
 const SUGGEST_AMONG: usize = 1_000;
 
 /// Indices of names; a repeated name is an error at its second place.
-pub struct Names<'a> {
+pub(super) struct Names<'a> {
     what: &'static str,
     index: HashMap<&'a str, (usize, usize)>,
     /// In the order of the file, for suggestions.
@@ -26,12 +26,12 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         Names { what, index: HashMap::new(), order: Vec::new() }
     }
 
     /// Adds the name of the item at `index`.
-    pub fn add(&mut self, file: &SourceFile, key: String, name: &'a At<String>, index: usize, findings: &mut Findings) {
+    pub(super) fn add(&mut self, file: &SourceFile, key: String, name: &'a At<String>, index: usize, findings: &mut Findings) {
         if let Some((_, line)) = self.index.get(name.value.as_str()) {
             let problem = format!("the {} {} is here twice, first in line {line}", self.what, quote(&name.value));
             findings.push(ConfigError::new(file.place(name.at), key, problem));
@@ -42,7 +42,7 @@ impl<'a> Names<'a> {
     }
 
     /// The item of a name that something else refers to.
-    pub fn find(&self, file: &SourceFile, key: String, name: &At<String>, findings: &mut Findings) -> Option<usize> {
+    pub(super) fn find(&self, file: &SourceFile, key: String, name: &At<String>, findings: &mut Findings) -> Option<usize> {
         if let Some((index, _)) = self.index.get(name.value.as_str()) {
             return Some(*index);
         }
@@ -64,13 +64,13 @@ impl<'a> Names<'a> {
 
 /// Addresses that are bound: each once.
 #[derive(Default)]
-pub struct Binds {
+pub(super) struct Binds {
     taken: HashMap<Address, String>,
 }
 
 impl Binds {
     /// Claims an address for what `owner` names.
-    pub fn claim(&mut self, address: &Address, owner: &str, place: Place, key: &str, findings: &mut Findings) {
+    pub(super) fn claim(&mut self, address: &Address, owner: &str, place: Place, key: &str, findings: &mut Findings) {
         // Port 0 is another port each time.
         if matches!(address, Address::Tcp(address) if address.port() == 0) {
             return;
@@ -86,7 +86,7 @@ impl Binds {
 
 /// Which route matches what: two that match the same could never both be chosen.
 #[derive(Default)]
-pub struct Claims {
+pub(super) struct Claims {
     claims: HashMap<(String, String), Vec<Claim>>,
 }
 
@@ -99,7 +99,7 @@ struct Claim {
 
 impl Claims {
     /// Claims a host and a prefix on some listeners; the earlier claim where there is one.
-    pub fn claim(&mut self, listeners: &[usize], host: &str, prefix: &str, route: &str, line: usize) -> Option<(String, usize)> {
+    pub(super) fn claim(&mut self, listeners: &[usize], host: &str, prefix: &str, route: &str, line: usize) -> Option<(String, usize)> {
         let claims = self.claims.entry((host.to_owned(), prefix.to_owned())).or_default();
         let overlaps = |claim: &&Claim| {
             listeners.is_empty() || claim.listeners.is_empty() || listeners.iter().any(|it| claim.listeners.contains(it))
@@ -113,7 +113,7 @@ impl Claims {
 }
 
 /// The limits of the process against each other and against the machine.
-pub fn process(
+pub(super) fn process(
     process: &ProcessConfig,
     view: &View<'_>,
     host: &Host,
@@ -173,7 +173,7 @@ fn memory(
 }
 
 /// What works and is probably not meant. `place` finds where an item of the file is.
-pub fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, String), findings: &mut Findings) {
+pub(super) fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, String), findings: &mut Findings) {
     let mut used = vec![false; config.clusters.len()];
     let mut served = vec![false; config.listeners.len()];
     for route in &config.routes {
@@ -204,7 +204,7 @@ pub fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, String),
 }
 
 /// Values of one listener or cluster, or of the defaults, that are probably not meant.
-pub fn doubtful(id: Id, value: &Value) -> Option<String> {
+pub(super) fn doubtful(id: Id, value: &Value) -> Option<String> {
     match (id, value) {
         (Id::PoolIdleTimeout, Value::Duration(time)) if time.as_secs() >= 60 => Some(format!(
             "connections to origins are kept for {}: many origins close after 60s or less, and a request that \

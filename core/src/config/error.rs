@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::json::Json;
 
 /// Findings shown before "and N more": a bound on what a hostile file makes us print.
-pub const FINDINGS_MAX: usize = 200;
+pub(super) const FINDINGS_MAX: usize = 200;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
@@ -252,7 +252,7 @@ pub fn did_you_mean<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Op
 }
 
 /// The known name that is nearest to `found`, if it could be a slip of it.
-pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if found.len() > 64 {
         return None;
     }
@@ -291,7 +291,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// A text as it is quoted in a message: shortened, control characters escaped.
-pub fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut out = String::from("`");
     for c in text.chars().take(60) {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }

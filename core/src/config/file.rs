@@ -17,14 +17,14 @@ const ITEMS_MAX: usize = 10_000;
 
 /// A value with the place where it was written.
 #[derive(Debug, Clone)]
-pub struct At<T> {
+pub(super) struct At<T> {
     pub value: T,
     pub at: Mark,
 }
 
 /// What a file says.
 #[derive(Debug, Default)]
-pub struct FileConfig {
+pub(super) struct FileConfig {
     pub process: Own,
     /// Defaults of listeners, clusters and routes.
     pub defaults: Own,
@@ -34,7 +34,7 @@ pub struct FileConfig {
 }
 
 #[derive(Debug)]
-pub struct FileListener {
+pub(super) struct FileListener {
     pub index: usize,
     pub at: Mark,
     pub name: Option<At<String>>,
@@ -43,7 +43,7 @@ pub struct FileListener {
 }
 
 #[derive(Debug)]
-pub struct FileCluster {
+pub(super) struct FileCluster {
     pub index: usize,
     pub at: Mark,
     pub name: Option<At<String>>,
@@ -52,7 +52,7 @@ pub struct FileCluster {
 }
 
 #[derive(Debug)]
-pub struct FileRoute {
+pub(super) struct FileRoute {
     pub index: usize,
     pub at: Mark,
     pub name: Option<At<String>>,
@@ -65,7 +65,7 @@ pub struct FileRoute {
 }
 
 /// Walks a tree.
-pub struct Walk<'a> {
+pub(super) struct Walk<'a> {
     pub file: &'a SourceFile,
     pub errors: &'a mut Findings,
 }
@@ -114,7 +114,7 @@ const PATH: (&[&str], &[(&str, &str)]) =
 
 impl Walk<'_> {
     /// The whole file.
-    pub fn read(&mut self, root: &Rc<Node>) -> FileConfig {
+    pub(super) fn read(&mut self, root: &Rc<Node>) -> FileConfig {
         let mut config = FileConfig::default();
         let Some(keys) = self.section(root, "", &TOP, &mut config.process) else { return config };
         for (key, path, node) in keys {

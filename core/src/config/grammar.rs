@@ -17,7 +17,7 @@ fn wrong(expected: &str, hint: impl Into<String>) -> Mismatch {
 }
 
 /// Reads an endpoint of a cluster.
-pub fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
+pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
     if let Some(rest) = text.strip_prefix("http://") {
         return Err(wrong(ENDPOINT, format!("endpoints have no scheme: write {}", quote(rest.trim_end_matches('/')))));
     }
@@ -31,7 +31,7 @@ pub fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
 }
 
 /// Reads an origin of `--upstream`: an endpoint, or an `http` URL without a path.
-pub fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
+pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     if text.starts_with("https://") {
         return Err(wrong(ORIGIN, "TLS to origins is not supported by this version"));
     }
@@ -79,7 +79,7 @@ fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Resul
 }
 
 /// Reads a host pattern of a route: a name or `*.` before one, lower case, without port and trailing dot.
-pub fn host_pattern(text: &str) -> Result<String, Mismatch> {
+pub(super) fn host_pattern(text: &str) -> Result<String, Mismatch> {
     if text == "*" {
         return Err(wrong(HOST, "a route without `hosts` takes every host"));
     }
@@ -133,7 +133,7 @@ fn host_name(text: &str) -> Result<String, Option<String>> {
 ///
 /// What two parsers could read differently is not a prefix: dot segments, empty segments, encoded
 /// slashes, and characters that a path cannot hold (RFC 3986, 3.3).
-pub fn path_prefix(text: &str) -> Result<String, Mismatch> {
+pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     if !text.starts_with('/') {
         return Err(wrong(PREFIX, format!("begin with a slash: {}", quote(&format!("/{text}")))));
     }

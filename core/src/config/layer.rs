@@ -34,7 +34,7 @@ pub struct Own {
 
 /// One listener's, cluster's or route's view: its own values over the defaults.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
+pub(super) struct View<'a> {
     pub base: &'a Layer,
     pub own: &'a Own,
 }
@@ -120,11 +120,11 @@ impl Own {
 }
 
 impl<'a> View<'a> {
-    pub fn get(&self, id: Id) -> (&'a Value, Origin) {
+    pub(super) fn get(&self, id: Id) -> (&'a Value, Origin) {
         self.own.get(id).unwrap_or_else(|| self.base.get(id))
     }
 
-    pub fn duration(&self, id: Id) -> Duration {
+    pub(super) fn duration(&self, id: Id) -> Duration {
         match self.get(id).0 {
             Value::Duration(duration) => *duration,
             other => mismatched(id, other),
@@ -132,7 +132,7 @@ impl<'a> View<'a> {
     }
 
     /// A count, a size or a percentage; a word is 0.
-    pub fn number(&self, id: Id) -> u64 {
+    pub(super) fn number(&self, id: Id) -> u64 {
         match self.get(id).0 {
             Value::Count(number) | Value::Size(number) => *number,
             Value::Percent(number) => u64::from(*number),
@@ -142,11 +142,11 @@ impl<'a> View<'a> {
     }
 
     /// [`View::number`] in a type that the bounds of the table make large enough.
-    pub fn number_as<T: TryFrom<u64> + Default>(&self, id: Id) -> T {
+    pub(super) fn number_as<T: TryFrom<u64> + Default>(&self, id: Id) -> T {
         T::try_from(self.number(id)).unwrap_or_else(|_| mismatched(id, self.get(id).0))
     }
 
-    pub fn bool(&self, id: Id) -> bool {
+    pub(super) fn bool(&self, id: Id) -> bool {
         match self.get(id).0 {
             Value::Bool(value) => *value,
             other => mismatched(id, other),
@@ -154,42 +154,42 @@ impl<'a> View<'a> {
     }
 
     /// The word, where the value is one.
-    pub fn word(&self, id: Id) -> Option<&'static str> {
+    pub(super) fn word(&self, id: Id) -> Option<&'static str> {
         match self.get(id).0 {
             Value::Word(word) => Some(word),
             _ => None,
         }
     }
 
-    pub fn cidrs(&self, id: Id) -> Vec<Cidr> {
+    pub(super) fn cidrs(&self, id: Id) -> Vec<Cidr> {
         match self.get(id).0 {
             Value::Cidrs(cidrs) => cidrs.clone(),
             other => mismatched(id, other),
         }
     }
 
-    pub fn tokens(&self, id: Id) -> Vec<String> {
+    pub(super) fn tokens(&self, id: Id) -> Vec<String> {
         match self.get(id).0 {
             Value::Tokens(tokens) => tokens.clone(),
             _ => Vec::new(),
         }
     }
 
-    pub fn path(&self, id: Id) -> Option<PathBuf> {
+    pub(super) fn path(&self, id: Id) -> Option<PathBuf> {
         match self.get(id).0 {
             Value::Path(path) => Some(path.clone()),
             _ => None,
         }
     }
 
-    pub fn text(&self, id: Id) -> Option<String> {
+    pub(super) fn text(&self, id: Id) -> Option<String> {
         match self.get(id).0 {
             Value::Text(text) => Some(text.clone()),
             _ => None,
         }
     }
 
-    pub fn socket_addr(&self, id: Id) -> Option<SocketAddr> {
+    pub(super) fn socket_addr(&self, id: Id) -> Option<SocketAddr> {
         match self.get(id).0 {
             Value::SocketAddr(address) => Some(*address),
             _ => None,

@@ -13,15 +13,15 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 use super::error::{ConfigError, Findings, Place, quote};
 
 /// Size of a file.
-pub const FILE_BYTES_MAX: usize = 16 << 20;
+pub(super) const FILE_BYTES_MAX: usize = 16 << 20;
 /// Nodes of a file with every alias written out.
-pub const NODES_MAX: u64 = 1_000_000;
+pub(super) const NODES_MAX: u64 = 1_000_000;
 /// Lists and mappings within each other.
-pub const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// A node of the file.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     pub at: Mark,
     pub content: Content,
     /// Nodes in it with every alias written out, itself included.
@@ -29,7 +29,7 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-pub enum Content {
+pub(super) enum Content {
     /// Nothing, `~` or `null`.
     Null,
     Scalar(String),
@@ -39,7 +39,7 @@ pub enum Content {
 
 /// One key of a mapping with its value.
 #[derive(Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     pub key: String,
     pub key_at: Mark,
     pub value: Rc<Node>,
@@ -55,14 +55,14 @@ pub struct Mark {
 
 /// A file's text with its name: makes places for messages.
 #[derive(Debug, Clone)]
-pub struct SourceFile {
+pub(super) struct SourceFile {
     pub path: Arc<str>,
     lines: Arc<[String]>,
 }
 
 impl Node {
     /// What a person calls this.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match &self.content {
             Content::Null => "nothing".to_owned(),
             Content::Scalar(text) => quote(text),
@@ -73,13 +73,13 @@ impl Node {
 }
 
 impl SourceFile {
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(super) fn new(path: &str, text: &str) -> Self {
         // A line in a message is for reading; the rest of a huge one is not kept.
         let lines = text.lines().map(|line| mask_token(line).chars().take(160).collect()).collect();
         SourceFile { path: path.into(), lines }
     }
 
-    pub fn place(&self, at: Mark) -> Place {
+    pub(super) fn place(&self, at: Mark) -> Place {
         let text = at.line.checked_sub(1).and_then(|index| self.lines.get(index)).cloned().unwrap_or_default();
         let length = text.chars().count();
         let column = at.column.clamp(1, length + 1);
@@ -87,7 +87,7 @@ impl SourceFile {
         Place::File { path: self.path.clone(), line: at.line, column, width, text: show_tabs_only(&text) }
     }
 
-    pub fn whole(&self) -> Place {
+    pub(super) fn whole(&self) -> Place {
         Place::WholeFile(self.path.clone())
     }
 }
@@ -106,7 +106,7 @@ fn show_tabs_only(text: &str) -> String {
 }
 
 /// Decodes a file: UTF-8, with or without a byte order mark.
-pub fn decode(path: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
+pub(super) fn decode(path: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
     let whole = || Place::WholeFile(path.into());
     if bytes.len() > FILE_BYTES_MAX {
         let limit = super::units::format_size(FILE_BYTES_MAX as u64);
@@ -128,7 +128,7 @@ pub fn decode(path: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
 }
 
 /// Reads a text into a tree. Findings that leave a usable tree are pushed to `errors`; `None` means that there is none.
-pub fn read(file: &SourceFile, text: &str, errors: &mut Findings) -> Option<Rc<Node>> {
+pub(super) fn read(file: &SourceFile, text: &str, errors: &mut Findings) -> Option<Rc<Node>> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.block_nesting_limit = DEPTH_MAX * 2;

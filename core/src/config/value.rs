@@ -228,7 +228,7 @@ impl Value {
 }
 
 /// Reads `10.0.0.0/8` or a single address.
-pub fn parse_cidr(text: &str) -> Option<Cidr> {
+pub(super) fn parse_cidr(text: &str) -> Option<Cidr> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
@@ -243,12 +243,12 @@ pub fn parse_cidr(text: &str) -> Option<Cidr> {
 }
 
 /// Writes an address block.
-pub fn show_cidr(cidr: &Cidr) -> String {
+pub(super) fn show_cidr(cidr: &Cidr) -> String {
     format!("{}/{}", cidr.network, cidr.prefix_length)
 }
 
 /// Reads an HTTP token, in lower case.
-pub fn parse_token(text: &str) -> Option<String> {
+pub(super) fn parse_token(text: &str) -> Option<String> {
     let is_tchar = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     (!text.is_empty() && text.bytes().all(is_tchar)).then(|| text.to_ascii_lowercase())
 }
