@@ -61,12 +61,12 @@ fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Resul
         return Err(wrong(expected, format!("write `[{text}]:PORT`")));
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => {
+        Some((host, port)) if !text.ends_with(']') => {
             let digits = !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit());
             let port = port.parse::<u16>().ok().filter(|port| digits && *port != 0);
             (host, port.ok_or_else(|| wrong(expected, "the port is a number from 1 to 65535"))?)
         }
-        None => (text, default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?),
+        _ => (text, default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {

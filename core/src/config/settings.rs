@@ -287,7 +287,8 @@ mod tests {
             assert_eq!(setting.id as usize, index);
             let parsed = setting.kind.parse(setting.words, setting.default);
             let value = parsed.unwrap_or_else(|mismatch| panic!("{}: {mismatch:?}", setting.key));
-            assert_eq!(value.show(), setting.default, "{}: the default is not in its shortest form", setting.key);
+            let again = setting.kind.parse(setting.words, &value.show());
+            assert_eq!(again, Ok(value), "{}: what is shown is not read again", setting.key);
             assert!(setting.help.ends_with('.'), "{}: help is sentences", setting.key);
         }
     }
