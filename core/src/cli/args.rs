@@ -44,7 +44,8 @@ Durations are written 500ms, 5s, 1m30s or 1h; sizes 512B, 64KiB or 1MiB; lists w
 `ringway check` takes the same flags and says what is wrong without starting.";
 
 fn run_command() -> Command {
-    let command = Command::new("run").about("Run the proxy").after_help(PRECEDENCE).arg_required_else_help(false);
+    let command =
+        Command::new("run").about("Run the proxy").after_help(PRECEDENCE).arg_required_else_help(false);
     command.args(what_to_proxy()).args(setting_args(false))
 }
 

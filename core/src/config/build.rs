@@ -26,7 +26,12 @@ pub(super) fn all(base: &Layer) -> View<'_> {
 }
 
 /// Builds the settings of the process. `place` says where a setting was written.
-pub(super) fn process(layer: &Layer, host: &Host, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> ProcessConfig {
+pub(super) fn process(
+    layer: &Layer,
+    host: &Host,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) -> ProcessConfig {
     let view = all(layer);
     let workers = match view.word(Id::Workers) {
         Some(_) => host.worker_count(),
@@ -117,17 +122,22 @@ fn admin_token(view: &View<'_>, place: &dyn Fn(Id) -> Place, findings: &mut Find
 }
 
 fn read_token(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() || token.len() > 512 || !token.bytes().all(|c| c.is_ascii_graphic()) {
-        return Err(format!("expected a token of 1 to 512 visible characters in the first line of {}", path.display()));
+        return Err(format!(
+            "expected a token of 1 to 512 visible characters in the first line of {}",
+            path.display()
+        ));
     }
     Ok(token.to_owned())
 }
 
 /// Builds a listener.
 pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
-    let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| super::value::parse_cidr(text)).collect();
+    let every_peer =
+        || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| super::value::parse_cidr(text)).collect();
     ListenerConfig {
         name: name.to_owned(),
         bind,

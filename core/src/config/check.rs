@@ -31,9 +31,17 @@ impl<'a> Names<'a> {
     }
 
     /// Adds the name of the item at `index`.
-    pub(super) fn add(&mut self, file: &SourceFile, key: String, name: &'a At<String>, index: usize, findings: &mut Findings) {
+    pub(super) fn add(
+        &mut self,
+        file: &SourceFile,
+        key: String,
+        name: &'a At<String>,
+        index: usize,
+        findings: &mut Findings,
+    ) {
         if let Some((_, line)) = self.index.get(name.value.as_str()) {
-            let problem = format!("the {} {} is here twice, first in line {line}", self.what, quote(&name.value));
+            let problem =
+                format!("the {} {} is here twice, first in line {line}", self.what, quote(&name.value));
             findings.push(ConfigError::new(file.place(name.at), key, problem));
             return;
         }
@@ -42,7 +50,13 @@ impl<'a> Names<'a> {
     }
 
     /// The item of a name that something else refers to.
-    pub(super) fn find(&self, file: &SourceFile, key: String, name: &At<String>, findings: &mut Findings) -> Option<usize> {
+    pub(super) fn find(
+        &self,
+        file: &SourceFile,
+        key: String,
+        name: &At<String>,
+        findings: &mut Findings,
+    ) -> Option<usize> {
         if let Some((index, _)) = self.index.get(name.value.as_str()) {
             return Some(*index);
         }
@@ -56,7 +70,12 @@ impl<'a> Names<'a> {
             some if some.len() <= 8 => Some(format!("the {}s are: {}", self.what, some.join(", "))),
             _ => None,
         });
-        let error = ConfigError::mismatch(file.place(name.at), key, format!("the name of a {}", self.what), quote(&name.value));
+        let error = ConfigError::mismatch(
+            file.place(name.at),
+            key,
+            format!("the name of a {}", self.what),
+            quote(&name.value),
+        );
         findings.push(error.hint(hint));
         None
     }
@@ -70,7 +89,14 @@ pub(super) struct Binds {
 
 impl Binds {
     /// Claims an address for what `owner` names.
-    pub(super) fn claim(&mut self, address: &Address, owner: &str, place: Place, key: &str, findings: &mut Findings) {
+    pub(super) fn claim(
+        &mut self,
+        address: &Address,
+        owner: &str,
+        place: Place,
+        key: &str,
+        findings: &mut Findings,
+    ) {
         // Port 0 is another port each time.
         if matches!(address, Address::Tcp(address) if address.port() == 0) {
             return;
@@ -99,10 +125,19 @@ struct Claim {
 
 impl Claims {
     /// Claims a host and a prefix on some listeners; the earlier claim where there is one.
-    pub(super) fn claim(&mut self, listeners: &[usize], host: &str, prefix: &str, route: &str, line: usize) -> Option<(String, usize)> {
+    pub(super) fn claim(
+        &mut self,
+        listeners: &[usize],
+        host: &str,
+        prefix: &str,
+        route: &str,
+        line: usize,
+    ) -> Option<(String, usize)> {
         let claims = self.claims.entry((host.to_owned(), prefix.to_owned())).or_default();
         let overlaps = |claim: &&Claim| {
-            listeners.is_empty() || claim.listeners.is_empty() || listeners.iter().any(|it| claim.listeners.contains(it))
+            listeners.is_empty()
+                || claim.listeners.is_empty()
+                || listeners.iter().any(|it| claim.listeners.contains(it))
         };
         if let Some(earlier) = claims.iter().find(overlaps) {
             return Some((earlier.route.clone(), earlier.line));
@@ -159,7 +194,11 @@ fn memory(
 ) {
     let id = Id::WorkerBytes;
     let Some(limit) = host.memory_bytes().filter(|_| view.word(id).is_none()) else { return };
-    let whose = if host.cgroup_memory_bytes == Some(limit) { "the cgroup's memory limit" } else { "the machine's memory" };
+    let whose = if host.cgroup_memory_bytes == Some(limit) {
+        "the cgroup's memory limit"
+    } else {
+        "the machine's memory"
+    };
     let total = process.buffers.worker_bytes_max.saturating_mul(process.workers as u64);
     let share = limit / 100 * view.number(Id::MemoryShare);
     let found = format!("{} × {} workers", format_size(process.buffers.worker_bytes_max), process.workers);
@@ -167,13 +206,21 @@ fn memory(
         let expected = format!("at most {whose} ({}) over all workers", format_size(limit));
         findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
     } else if total > share {
-        let problem = format!("{found} is more than {}% of {whose} ({})", view.number(Id::MemoryShare), format_size(limit));
+        let problem = format!(
+            "{found} is more than {}% of {whose} ({})",
+            view.number(Id::MemoryShare),
+            format_size(limit)
+        );
         findings.push(ConfigError::new(place(id), Setting::of(id).key, problem).warning());
     }
 }
 
 /// What works and is probably not meant. `place` finds where an item of the file is.
-pub(super) fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, String), findings: &mut Findings) {
+pub(super) fn warnings(
+    config: &Config,
+    place: &dyn Fn(&str, usize) -> (Place, String),
+    findings: &mut Findings,
+) {
     let mut used = vec![false; config.clusters.len()];
     let mut served = vec![false; config.listeners.len()];
     for route in &config.routes {
@@ -198,7 +245,11 @@ pub(super) fn warnings(config: &Config, place: &dyn Fn(&str, usize) -> (Place, S
     }
     for (index, listener) in config.listeners.iter().enumerate() {
         if !served[index] {
-            warn("listeners", index, format!("no route is on the listener {}: every request gets 404", quote(&listener.name)));
+            warn(
+                "listeners",
+                index,
+                format!("no route is on the listener {}: every request gets 404", quote(&listener.name)),
+            );
         }
     }
 }
@@ -211,9 +262,9 @@ pub(super) fn doubtful(id: Id, value: &Value) -> Option<String> {
              meets a closed connection has to be sent again",
             format_duration(*time)
         )),
-        (Id::ProxyProtocol, Value::Word("true")) => {
-            Some("every peer may name any client address: list the load balancers' addresses instead".to_owned())
-        }
+        (Id::ProxyProtocol, Value::Word("true")) => Some(
+            "every peer may name any client address: list the load balancers' addresses instead".to_owned(),
+        ),
         (Id::TrustedProxies, Value::Cidrs(cidrs)) if cidrs.iter().any(|cidr| cidr.prefix_length == 0) => {
             Some("every client may forge its address in the forwarding headers".to_owned())
         }

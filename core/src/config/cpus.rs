@@ -41,7 +41,9 @@ impl Host {
         } else {
             self.cpus.len()
         };
-        let quota = self.quota_millis.map_or(usize::MAX, |millis| usize::try_from(millis / 1000).unwrap_or(usize::MAX));
+        let quota = self
+            .quota_millis
+            .map_or(usize::MAX, |millis| usize::try_from(millis / 1000).unwrap_or(usize::MAX));
         cpus.min(quota).max(1)
     }
 
@@ -69,7 +71,10 @@ impl Group {
             (quota.parse::<u64>().ok()?, period.parse::<u64>().ok()?)
         } else {
             // -1 is no quota and not a u64.
-            (self.text("cpu.cfs_quota_us")?.parse::<u64>().ok()?, self.text("cpu.cfs_period_us")?.parse::<u64>().ok()?)
+            (
+                self.text("cpu.cfs_quota_us")?.parse::<u64>().ok()?,
+                self.text("cpu.cfs_period_us")?.parse::<u64>().ok()?,
+            )
         };
         quota.checked_mul(1000)?.checked_div(period)
     }
@@ -142,9 +147,9 @@ fn membership<'a>(line: &'a str, mount: &Mount<'_>) -> Option<&'a str> {
     let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let ours = match mount.version {
         2 => id == "0" && controllers.is_empty(),
-        _ => controllers
-            .split(',')
-            .any(|name| matches!(name, "cpu" | "memory") && mount.options.split(',').any(|option| option == name)),
+        _ => controllers.split(',').any(|name| {
+            matches!(name, "cpu" | "memory") && mount.options.split(',').any(|option| option == name)
+        }),
     };
     ours.then_some(path)
 }
@@ -308,7 +313,8 @@ mod tests {
 
     #[test]
     fn cpus_that_are_off_do_not_count() {
-        let files = [STATUS, ("sys/devices/system/cpu/online", "0-1,4\n"), ("proc/meminfo", "MemTotal:  1024 kB\n")];
+        let files =
+            [STATUS, ("sys/devices/system/cpu/online", "0-1,4\n"), ("proc/meminfo", "MemTotal:  1024 kB\n")];
         let fixture = Fixture::new("online", &files);
         let host = Host::read(&fixture.0);
         assert_eq!(host.cpus, [0, 1, 4]);

@@ -20,7 +20,9 @@ impl Config {
             generation: 1,
             process,
             listeners: listeners
-                .map(|(index, bind)| Arc::new(ListenerConfig::new(&format!("listen-{}", index + 1), bind.clone())))
+                .map(|(index, bind)| {
+                    Arc::new(ListenerConfig::new(&format!("listen-{}", index + 1), bind.clone()))
+                })
                 .collect(),
             clusters: vec![Arc::new(ClusterConfig::new("upstream", endpoints.to_vec()))],
             routes: vec![Arc::new(RouteConfig::catch_all("default", 0))],

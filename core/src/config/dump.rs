@@ -37,7 +37,10 @@ impl Config {
                     json.object(|json| {
                         json.key("name").string(&cluster.name);
                         json.key("endpoints").array(|json| {
-                            cluster.endpoints.iter().for_each(|endpoint| json.string(&show_endpoint(endpoint)));
+                            cluster
+                                .endpoints
+                                .iter()
+                                .for_each(|endpoint| json.string(&show_endpoint(endpoint)));
                         });
                         self.settings(json, Scope::Cluster, &own(&self.sources.clusters, index));
                     });
@@ -112,4 +115,3 @@ fn show_endpoint(endpoint: &EndpointConfig) -> String {
         EndpointConfig::Name { host, port } => format!("{host}:{port}"),
     }
 }
-

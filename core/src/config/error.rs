@@ -68,7 +68,12 @@ impl ConfigError {
     }
 
     /// An error of the form "expected …, found …".
-    pub fn mismatch(place: Place, key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub fn mismatch(
+        place: Place,
+        key: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
         ConfigError {
             severity: Severity::Error,
             place,
@@ -195,7 +200,8 @@ impl Findings {
     pub fn into_sorted(mut self) -> Vec<ConfigError> {
         self.list.sort_by_key(ConfigError::sort_key);
         if self.left_out > 0 {
-            let mut more = ConfigError::new(Place::Process, "", format!("and {} more findings", self.left_out));
+            let mut more =
+                ConfigError::new(Place::Process, "", format!("and {} more findings", self.left_out));
             more.severity = if self.has_errors { Severity::Error } else { Severity::Warning };
             self.list.push(more);
         }

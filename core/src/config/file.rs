@@ -107,7 +107,13 @@ const ROUTE: Structure = Structure {
 };
 const MATCH: (&[&str], &[(&str, &str)]) = (
     &["path"],
-    &[("methods", ""), ("headers", ""), ("query", ""), ("grpc", ""), ("host", "hosts are listed in the route: `hosts:`")],
+    &[
+        ("methods", ""),
+        ("headers", ""),
+        ("query", ""),
+        ("grpc", ""),
+        ("host", "hosts are listed in the route: `hosts:`"),
+    ],
 );
 const PATH: (&[&str], &[(&str, &str)]) =
     (&["prefix"], &[("exact", "only `prefix`"), ("regex", "only `prefix`")]);
@@ -152,7 +158,13 @@ impl Walk<'_> {
         for (key, path, node) in self.section(node, path, &LISTENER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
-                _ => item.bind = self.text(&node, &path, "ADDRESS:PORT such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path"),
+                _ => {
+                    item.bind = self.text(
+                        &node,
+                        &path,
+                        "ADDRESS:PORT such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path",
+                    )
+                }
             }
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
@@ -187,7 +199,9 @@ impl Walk<'_> {
         for (key, path, node) in self.section(node, path, &ROUTE, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
-                "listeners" => item.listeners = self.texts(&node, &path, "the name of a listener").unwrap_or_default(),
+                "listeners" => {
+                    item.listeners = self.texts(&node, &path, "the name of a listener").unwrap_or_default()
+                }
                 "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
                 "match" => item.prefixes = self.matches(&node, &path),
                 _ => item.to = self.target(&node, &path),
@@ -219,8 +233,10 @@ impl Walk<'_> {
     fn target(&mut self, node: &Rc<Node>, path: &str) -> Option<At<String>> {
         if let Content::List(items) = &node.content {
             let weighted = items.iter().any(|item| matches!(item.content, Content::Map(_)));
-            let hint = weighted.then(|| "several clusters with weights are not supported by this version".to_owned());
-            let error = ConfigError::mismatch(self.file.place(node.at), path, "the name of one cluster", "a list");
+            let hint = weighted
+                .then(|| "several clusters with weights are not supported by this version".to_owned());
+            let error =
+                ConfigError::mismatch(self.file.place(node.at), path, "the name of one cluster", "a list");
             self.errors.push(error.hint(hint));
             return None;
         }
@@ -288,7 +304,8 @@ impl Walk<'_> {
                     _ => node.describe(),
                 };
                 let place = self.file.place(node.at);
-                self.errors.push(ConfigError::mismatch(place, path, mismatch.expected, found).hint(mismatch.hint));
+                self.errors
+                    .push(ConfigError::mismatch(place, path, mismatch.expected, found).hint(mismatch.hint));
             }
         }
     }
@@ -298,7 +315,9 @@ impl Walk<'_> {
         let (mut cidrs, mut tokens, mut whole) = (Vec::new(), Vec::new(), true);
         for (index, item) in items.iter().enumerate() {
             let parsed = match &item.content {
-                Content::Scalar(text) if !text.contains(',') && !text.trim().is_empty() => setting.kind.parse(&[], text),
+                Content::Scalar(text) if !text.contains(',') && !text.trim().is_empty() => {
+                    setting.kind.parse(&[], text)
+                }
                 _ => Err(Mismatch { expected: setting.kind.expected(&[]), hint: None }),
             };
             match parsed {
@@ -309,12 +328,14 @@ impl Walk<'_> {
                     whole = false;
                     let (place, path) = (self.file.place(item.at), format!("{path}[{index}]"));
                     self.errors.push(
-                        ConfigError::mismatch(place, path, mismatch.expected, item.describe()).hint(mismatch.hint),
+                        ConfigError::mismatch(place, path, mismatch.expected, item.describe())
+                            .hint(mismatch.hint),
                     );
                 }
             }
         }
-        let value = if matches!(setting.kind, Kind::Cidrs) { Value::Cidrs(cidrs) } else { Value::Tokens(tokens) };
+        let value =
+            if matches!(setting.kind, Kind::Cidrs) { Value::Cidrs(cidrs) } else { Value::Tokens(tokens) };
         whole.then_some(value)
     }
 
@@ -354,7 +375,12 @@ impl Walk<'_> {
         read: impl Fn(&mut Self, usize, &Rc<Node>, &str) -> Option<T>,
     ) -> Vec<T> {
         let Content::List(items) = &node.content else {
-            self.errors.push(ConfigError::mismatch(self.file.place(node.at), path, "a list", node.describe()));
+            self.errors.push(ConfigError::mismatch(
+                self.file.place(node.at),
+                path,
+                "a list",
+                node.describe(),
+            ));
             return Vec::new();
         };
         if items.len() > items_max {
@@ -395,7 +421,12 @@ impl Walk<'_> {
         let name = self.text(node, path, EXPECTED)?;
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
         if !(1..=63).contains(&name.value.len()) || !name.value.bytes().all(allowed) {
-            self.errors.push(ConfigError::mismatch(self.file.place(name.at), path, EXPECTED, quote(&name.value)));
+            self.errors.push(ConfigError::mismatch(
+                self.file.place(name.at),
+                path,
+                EXPECTED,
+                quote(&name.value),
+            ));
         }
         Some(name)
     }
@@ -441,7 +472,8 @@ fn short_form(scope: Scope, key: &str, node: &Node) -> Option<&'static Setting> 
 }
 
 fn is_group(scope: Scope, key: &str) -> bool {
-    Setting::of_scope(scope).any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    Setting::of_scope(scope)
+        .any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// The keys that could stand at a place.

@@ -19,13 +19,19 @@ fn wrong(expected: &str, hint: impl Into<String>) -> Mismatch {
 /// Reads an endpoint of a cluster.
 pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
     if let Some(rest) = text.strip_prefix("http://") {
-        return Err(wrong(ENDPOINT, format!("endpoints have no scheme: write {}", quote(rest.trim_end_matches('/')))));
+        return Err(wrong(
+            ENDPOINT,
+            format!("endpoints have no scheme: write {}", quote(rest.trim_end_matches('/'))),
+        ));
     }
     if text.starts_with("https://") {
         return Err(wrong(ENDPOINT, "TLS to endpoints is not supported by this version"));
     }
     if text.starts_with("unix:") {
-        return text.parse().map(EndpointConfig::Address).map_err(|_| Mismatch { expected: ENDPOINT.to_owned(), hint: None });
+        return text
+            .parse()
+            .map(EndpointConfig::Address)
+            .map_err(|_| Mismatch { expected: ENDPOINT.to_owned(), hint: None });
     }
     host_and_port(text, None, ENDPOINT)
 }
@@ -55,7 +61,11 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
 fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Result<EndpointConfig, Mismatch> {
     let plain = || Mismatch { expected: expected.to_owned(), hint: None };
     if let Ok(address) = text.parse::<std::net::SocketAddr>() {
-        return if address.port() == 0 { Err(wrong(expected, "port 0 cannot be connected to")) } else { Ok(EndpointConfig::Address(address.into())) };
+        return if address.port() == 0 {
+            Err(wrong(expected, "port 0 cannot be connected to"))
+        } else {
+            Ok(EndpointConfig::Address(address.into()))
+        };
     }
     if text.parse::<Ipv6Addr>().is_ok() {
         return Err(wrong(expected, format!("write `[{text}]:PORT`")));
@@ -66,7 +76,10 @@ fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Resul
             let port = port.parse::<u16>().ok().filter(|port| digits && *port != 0);
             (host, port.ok_or_else(|| wrong(expected, "the port is a number from 1 to 65535"))?)
         }
-        _ => (text, default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?),
+        _ => (
+            text,
+            default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?,
+        ),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -151,7 +164,10 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     }
     let lower = text.to_ascii_lowercase();
     if ["%2f", "%5c", "%2e", "%00"].iter().any(|encoded| lower.contains(encoded)) || text.contains('\\') {
-        return Err(wrong(PREFIX, "without encoded slashes, dots and backslashes, which others read differently"));
+        return Err(wrong(
+            PREFIX,
+            "without encoded slashes, dots and backslashes, which others read differently",
+        ));
     }
     let pchar = |c: u8| c.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@/%".contains(&c);
     if !text.bytes().all(pchar) || text.len() > 4096 {

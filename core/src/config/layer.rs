@@ -15,7 +15,9 @@ use super::value::Value;
 pub enum Origin {
     Default,
     /// A line of the file, from 1.
-    File { line: u32 },
+    File {
+        line: u32,
+    },
     Env,
     Flag,
 }
@@ -87,7 +89,8 @@ impl Layer {
                         super::value::Kind::Secret => "something else".to_owned(),
                         _ => super::error::quote(text),
                     };
-                    let error = ConfigError::mismatch(place, "", mismatch.expected, found).hint(mismatch.hint);
+                    let error =
+                        ConfigError::mismatch(place, "", mismatch.expected, found).hint(mismatch.hint);
                     errors.push(error);
                 }
             }

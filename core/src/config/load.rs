@@ -86,10 +86,24 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     let parts = RouteParts { path_prefix: "/".to_owned(), ..RouteParts::default() };
     let route = build::route("default".to_owned(), parts, &view);
     let sources = Sources { base, ..Sources::default() };
-    Some(Config { generation: 1, process, listeners, clusters: vec![Arc::new(cluster)], routes: vec![Arc::new(route)], sources, warnings: Vec::new() })
+    Some(Config {
+        generation: 1,
+        process,
+        listeners,
+        clusters: vec![Arc::new(cluster)],
+        routes: vec![Arc::new(route)],
+        sources,
+        warnings: Vec::new(),
+    })
 }
 
-fn from_file(source: &ConfigSource, path: &Path, mut base: Layer, host: &Host, findings: &mut Findings) -> Option<Config> {
+fn from_file(
+    source: &ConfigSource,
+    path: &Path,
+    mut base: Layer,
+    host: &Host,
+    findings: &mut Findings,
+) -> Option<Config> {
     refuse_both(source, findings);
     let name = path.display().to_string();
     let text = match read_file(path).and_then(|bytes| tree::decode(&name, bytes)) {
@@ -104,7 +118,8 @@ fn from_file(source: &ConfigSource, path: &Path, mut base: Layer, host: &Host, f
     let has_syntax = root.is_some() || findings.has_errors();
     let Some(root) = root.filter(|root| !matches!(root.content, tree::Content::Null)) else {
         if !has_syntax || !findings.has_errors() {
-            let error = ConfigError::mismatch(file.whole(), "", "listeners, clusters and routes", "an empty file");
+            let error =
+                ConfigError::mismatch(file.whole(), "", "listeners, clusters and routes", "an empty file");
             findings.push(error);
         }
         return None;
@@ -134,7 +149,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
 fn refuse_both(source: &ConfigSource, findings: &mut Findings) {
     for (given, section) in [(source.listen.first(), "listeners"), (source.upstream.first(), "clusters")] {
         let Some(given) = given else { continue };
-        let problem = format!("cannot be combined with {}: the file says it in `{section}`", source.path_place());
+        let problem =
+            format!("cannot be combined with {}: the file says it in `{section}`", source.path_place());
         findings.push(ConfigError::new(given.place(), "", problem));
     }
 }
@@ -181,7 +197,12 @@ impl<'a> Assembly<'a> {
         for (index, cluster) in read.clusters.iter().enumerate() {
             let path = format!("clusters[{}]", cluster.index);
             let name = self.add_name(&mut cluster_names, &cluster.name, &path, index);
-            let endpoints = self.endpoints(cluster.endpoints.as_deref().unwrap_or_default(), &path, cluster.endpoints.is_some(), cluster.at);
+            let endpoints = self.endpoints(
+                cluster.endpoints.as_deref().unwrap_or_default(),
+                &path,
+                cluster.endpoints.is_some(),
+                cluster.at,
+            );
             self.doubtful(&cluster.own, &path);
             clusters.push(Arc::new(build::cluster(&name, endpoints, &View { base, own: &cluster.own })));
         }
@@ -193,7 +214,8 @@ impl<'a> Assembly<'a> {
             routes: route_owns,
             file: Some(file.path.clone()),
         };
-        let config = Config { generation: 1, process, listeners, clusters, routes, sources, warnings: Vec::new() };
+        let config =
+            Config { generation: 1, process, listeners, clusters, routes, sources, warnings: Vec::new() };
         self.overall(&config);
         config
     }
@@ -208,7 +230,11 @@ impl<'a> Assembly<'a> {
             let bind = listener.bind.as_ref().and_then(|bind| self.bind(bind, &name, &path, binds));
             // An address that cannot be bound stands in for a wrong one, which is an error already.
             let bind = bind.unwrap_or_else(|| Address::Tcp(([0, 0, 0, 0], 0).into()));
-            listeners.push(Arc::new(build::listener(&name, bind, &View { base: self.base, own: &listener.own })));
+            listeners.push(Arc::new(build::listener(
+                &name,
+                bind,
+                &View { base: self.base, own: &listener.own },
+            )));
         }
         (listeners, names)
     }
@@ -218,7 +244,8 @@ impl<'a> Assembly<'a> {
         let Ok(address) = bind.value.parse::<Address>() else {
             let expected = "ADDRESS:PORT such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path";
             let port = bind.value.parse::<u16>().ok();
-            let hint = port.map(|port| format!("write `\":{port}\"` for every address or `127.0.0.1:{port}`"));
+            let hint =
+                port.map(|port| format!("write `\":{port}\"` for every address or `127.0.0.1:{port}`"));
             self.findings.push(ConfigError::mismatch(place, key, expected, quote(&bind.value)).hint(hint));
             return None;
         };
@@ -247,7 +274,12 @@ impl<'a> Assembly<'a> {
         }
         if given && texts.is_empty() {
             let place = self.file.place(Mark { width: 1, ..at });
-            self.findings.push(ConfigError::mismatch(place, format!("{path}.endpoints"), "at least one endpoint", "none"));
+            self.findings.push(ConfigError::mismatch(
+                place,
+                format!("{path}.endpoints"),
+                "at least one endpoint",
+                "none",
+            ));
         }
         endpoints
     }
@@ -259,7 +291,10 @@ impl<'a> Assembly<'a> {
         for (index, route) in self.read.routes.iter().enumerate() {
             let path = format!("routes[{}]", route.index);
             let name = self.add_name(&mut names, &route.name, &path, index);
-            let cluster = route.to.as_ref().and_then(|to| clusters.find(self.file, format!("{path}.to"), to, self.findings));
+            let cluster = route
+                .to
+                .as_ref()
+                .and_then(|to| clusters.find(self.file, format!("{path}.to"), to, self.findings));
             let on = route.listeners.iter().enumerate().filter_map(|(at, listener)| {
                 listeners.find(self.file, format!("{path}.listeners[{at}]"), listener, self.findings)
             });
@@ -274,7 +309,11 @@ impl<'a> Assembly<'a> {
                     cluster: cluster.unwrap_or_default(),
                 };
                 let own_name = if at == 0 { name.clone() } else { format!("{name}[{at}]") };
-                routes.push(Arc::new(build::route(own_name, parts, &View { base: self.base, own: &route.own })));
+                routes.push(Arc::new(build::route(
+                    own_name,
+                    parts,
+                    &View { base: self.base, own: &route.own },
+                )));
                 owns.push(route.own.clone());
             }
         }
@@ -287,7 +326,9 @@ impl<'a> Assembly<'a> {
             let (place, key) = (self.file.place(host.at), format!("{path}.hosts[{index}]"));
             match grammar::host_pattern(&host.value) {
                 Ok(host) if hosts.contains(&host) => {
-                    self.findings.push(ConfigError::new(place, key, format!("{} is here twice", quote(&host))).warning());
+                    self.findings.push(
+                        ConfigError::new(place, key, format!("{} is here twice", quote(&host))).warning(),
+                    );
                 }
                 Ok(host) => hosts.push(host),
                 Err(mismatch) => {
@@ -308,7 +349,8 @@ impl<'a> Assembly<'a> {
             match grammar::path_prefix(&prefix.value) {
                 Ok(prefix) => prefixes.push(prefix),
                 Err(mismatch) => {
-                    let (place, key) = (self.file.place(prefix.at), format!("{path}.match[{index}].path.prefix"));
+                    let (place, key) =
+                        (self.file.place(prefix.at), format!("{path}.match[{index}].path.prefix"));
                     let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&prefix.value));
                     self.findings.push(error.hint(mismatch.hint));
                 }
@@ -318,20 +360,38 @@ impl<'a> Assembly<'a> {
     }
 
     /// Two routes that match the same are an error at the second; so are two matches of one route.
-    fn claim(&mut self, claims: &mut Claims, route: &FileRoute, name: &str, path: &str, what: (&[usize], &[String], &str)) {
+    fn claim(
+        &mut self,
+        claims: &mut Claims,
+        route: &FileRoute,
+        name: &str,
+        path: &str,
+        what: (&[usize], &[String], &str),
+    ) {
         let (on, hosts, prefix) = what;
         let any_host = [String::new()];
         let hosts = if hosts.is_empty() { &any_host[..] } else { hosts };
         for host in hosts {
             let Some((earlier, line)) = claims.claim(on, host, prefix, name, route.at.line) else { continue };
-            let host = if host.is_empty() { "every host".to_owned() } else { format!("host {}", quote(host)) };
-            let problem = format!("{host} with path {} is already matched by route {} in line {line}", quote(prefix), quote(&earlier));
+            let host =
+                if host.is_empty() { "every host".to_owned() } else { format!("host {}", quote(host)) };
+            let problem = format!(
+                "{host} with path {} is already matched by route {} in line {line}",
+                quote(prefix),
+                quote(&earlier)
+            );
             let at = route.name.as_ref().map_or(route.at, |name| name.at);
             self.findings.push(ConfigError::new(self.file.place(at), path, problem));
         }
     }
 
-    fn add_name(&mut self, names: &mut Names<'a>, name: &'a Option<At<String>>, path: &str, index: usize) -> String {
+    fn add_name(
+        &mut self,
+        names: &mut Names<'a>,
+        name: &'a Option<At<String>>,
+        path: &str,
+        index: usize,
+    ) -> String {
         let Some(name) = name else { return String::new() };
         names.add(self.file, format!("{path}.name"), name, index, self.findings);
         name.value.clone()

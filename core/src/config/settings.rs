@@ -214,7 +214,11 @@ settings! {
 }
 
 const fn time_or_none() -> Kind {
-    Kind::Duration { min: Duration::from_millis(1), max: Duration::from_secs(DAY), zero: Some("stop at once") }
+    Kind::Duration {
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(DAY),
+        zero: Some("stop at once"),
+    }
 }
 
 impl Setting {
@@ -299,7 +303,11 @@ mod tests {
         for setting in SETTINGS {
             assert!(seen.insert(setting.file_key()), "key {}", setting.file_key());
             assert!(seen.insert(setting.env()), "variable {}", setting.env());
-            assert!(setting.flag.is_empty() || seen.insert(format!("--{}", setting.flag)), "{}", setting.flag);
+            assert!(
+                setting.flag.is_empty() || seen.insert(format!("--{}", setting.flag)),
+                "{}",
+                setting.flag
+            );
         }
     }
 }

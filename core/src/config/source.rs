@@ -61,7 +61,11 @@ impl ConfigSource {
         let given = |texts: &[&str], name: &'static str| {
             texts.iter().map(|text| Given { text: (*text).to_owned(), origin: Origin::Flag, name }).collect()
         };
-        ConfigSource { listen: given(listen, "--listen"), upstream: given(upstream, "--upstream"), ..Self::default() }
+        ConfigSource {
+            listen: given(listen, "--listen"),
+            upstream: given(upstream, "--upstream"),
+            ..Self::default()
+        }
     }
 
     /// A source of one file.
@@ -76,7 +80,9 @@ impl ConfigSource {
         for (name, value) in vars.filter(|(name, value)| name.starts_with("RINGWAY_") && !value.is_empty()) {
             let list = |name: &'static str| {
                 let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
-                items.map(|text| Given { text: text.to_owned(), origin: Origin::Env, name }).collect::<Vec<_>>()
+                items
+                    .map(|text| Given { text: text.to_owned(), origin: Origin::Env, name })
+                    .collect::<Vec<_>>()
             };
             match name.as_str() {
                 "RINGWAY_CONFIG" if self.path.is_none() => {
@@ -97,7 +103,11 @@ impl ConfigSource {
 
     pub(super) fn listen_or_default(&self) -> Vec<Given> {
         if self.listen.is_empty() {
-            return vec![Given { text: LISTEN_DEFAULT.to_owned(), origin: Origin::Default, name: "--listen" }];
+            return vec![Given {
+                text: LISTEN_DEFAULT.to_owned(),
+                origin: Origin::Default,
+                name: "--listen",
+            }];
         }
         self.listen.clone()
     }

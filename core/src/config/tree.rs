@@ -80,7 +80,8 @@ impl SourceFile {
     }
 
     pub(super) fn place(&self, at: Mark) -> Place {
-        let text = at.line.checked_sub(1).and_then(|index| self.lines.get(index)).cloned().unwrap_or_default();
+        let text =
+            at.line.checked_sub(1).and_then(|index| self.lines.get(index)).cloned().unwrap_or_default();
         let length = text.chars().count();
         let column = at.column.clamp(1, length + 1);
         let width = at.width.clamp(1, (length + 1 - column).max(1));
@@ -119,7 +120,8 @@ pub(super) fn decode(path: &str, bytes: Vec<u8>) -> Result<String, ConfigError> 
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
-        let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+        let (line, column) =
+            (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
         let found = format!("the byte 0x{:02x}", bytes.get(valid).copied().unwrap_or_default());
         let file = SourceFile::new(path, &String::from_utf8_lossy(bytes));
         ConfigError::mismatch(file.place(Mark { line, column, width: 1 }), "", "UTF-8 text", found)
@@ -133,7 +135,8 @@ pub(super) fn read(file: &SourceFile, text: &str, errors: &mut Findings) -> Opti
     options.set_emit_comments(false);
     options.block_nesting_limit = DEPTH_MAX * 2;
     options.flow_nesting_limit = DEPTH_MAX * 2;
-    let mut builder = Builder { file, errors, open: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0 };
+    let mut builder =
+        Builder { file, errors, open: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0 };
     let mut documents = 0;
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
@@ -148,7 +151,12 @@ pub(super) fn read(file: &SourceFile, text: &str, errors: &mut Findings) -> Opti
                 documents += 1;
                 if documents > 1 {
                     let place = file.place(mark_of(&span));
-                    builder.errors.push(ConfigError::mismatch(place, "", "one document", "another one (`---`)"));
+                    builder.errors.push(ConfigError::mismatch(
+                        place,
+                        "",
+                        "one document",
+                        "another one (`---`)",
+                    ));
                     return None;
                 }
                 Ok(())
@@ -203,7 +211,11 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at)?;
-                self.enter(at, anchor, OpenContent::Map { entries: Vec::new(), seen: HashMap::new(), key: None })
+                self.enter(
+                    at,
+                    anchor,
+                    OpenContent::Map { entries: Vec::new(), seen: HashMap::new(), key: None },
+                )
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 None => Ok(()),
@@ -218,7 +230,9 @@ impl Builder<'_> {
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => self.place(node, at),
                 // The parser refuses unknown names, so this is an alias within its own node.
-                None => Err(Box::new(ConfigError::new(self.file.place(at), "", "this alias contains itself"))),
+                None => {
+                    Err(Box::new(ConfigError::new(self.file.place(at), "", "this alias contains itself")))
+                }
             },
             _ => Ok(()),
         }
@@ -270,7 +284,12 @@ impl Builder<'_> {
                         Content::Scalar(name) => Some(name.clone()),
                         _ => {
                             let place = self.file.place(at);
-                            self.errors.push(ConfigError::mismatch(place, "", "a name as the key", node.describe()));
+                            self.errors.push(ConfigError::mismatch(
+                                place,
+                                "",
+                                "a name as the key",
+                                node.describe(),
+                            ));
                             None
                         }
                     };
@@ -279,7 +298,8 @@ impl Builder<'_> {
                 Some((None, _)) => {}
                 Some((Some(name), key_at)) => match seen.get(&name) {
                     Some(first) => {
-                        let problem = format!("the key {} is here twice, first in line {}", quote(&name), first.line);
+                        let problem =
+                            format!("the key {} is here twice, first in line {}", quote(&name), first.line);
                         self.errors.push(ConfigError::new(self.file.place(key_at), "", problem));
                     }
                     None => {

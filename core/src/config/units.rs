@@ -9,8 +9,14 @@ pub type Hint = Option<String>;
 
 const SECOND: u64 = 1_000_000;
 /// Units of a duration in microseconds, from large to small.
-const DURATION_UNITS: [(&str, u64); 6] =
-    [("d", 86_400 * SECOND), ("h", 3_600 * SECOND), ("m", 60 * SECOND), ("s", SECOND), ("ms", 1_000), ("us", 1)];
+const DURATION_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400 * SECOND),
+    ("h", 3_600 * SECOND),
+    ("m", 60 * SECOND),
+    ("s", SECOND),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// Units of a size in bytes; what is shown uses the binary ones.
 const SIZE_UNITS: [(&str, u64); 10] = [
@@ -71,8 +77,9 @@ fn duration_hint(text: &str) -> Hint {
         return Some(format!("write the unit: `{number}s` or `{number}ms`"));
     }
     if let Some((number, "s" | "sec" | "secs" | "second" | "seconds")) = split_fraction(text) {
-        return (number > 0.0 && number < 1e9)
-            .then(|| format!("write `{}`", format_duration(Duration::from_millis((number * 1000.0) as u64))));
+        return (number > 0.0 && number < 1e9).then(|| {
+            format!("write `{}`", format_duration(Duration::from_millis((number * 1000.0) as u64)))
+        });
     }
     let lower = text.to_ascii_lowercase();
     (lower != text && parse_duration(&lower).is_ok()).then(|| format!("write `{lower}`"))

@@ -122,8 +122,12 @@ impl Kind {
             Kind::Path => Ok(Value::Path(PathBuf::from(text))),
             Kind::Text | Kind::Secret if text.is_empty() || text.chars().any(char::is_control) => Err(None),
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
-            Kind::Cidrs => split_list(text).map(|item| parse_cidr(item).ok_or(None)).collect_list(Value::Cidrs),
-            Kind::Tokens => split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens),
+            Kind::Cidrs => {
+                split_list(text).map(|item| parse_cidr(item).ok_or(None)).collect_list(Value::Cidrs)
+            }
+            Kind::Tokens => {
+                split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
+            }
         }
     }
 
@@ -131,7 +135,9 @@ impl Kind {
     pub fn expected(&self, words: &[&str]) -> String {
         let plain = match *self {
             Kind::Bool => "true or false".to_owned(),
-            Kind::Count { min, max, zero } => format!("a whole number from {min} to {max}{}", zero_text(zero)),
+            Kind::Count { min, max, zero } => {
+                format!("a whole number from {min} to {max}{}", zero_text(zero))
+            }
             Kind::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
             Kind::Size { min, max, zero } => {
                 let (min, max) = (format_size(min), format_size(max));
@@ -191,7 +197,9 @@ impl Kind {
     /// The smallest and largest value, for tables; `None` where it has none.
     pub fn range(&self) -> Option<(String, String)> {
         match *self {
-            Kind::Count { min, max, .. } | Kind::PowerOfTwo { min, max } => Some((min.to_string(), max.to_string())),
+            Kind::Count { min, max, .. } | Kind::PowerOfTwo { min, max } => {
+                Some((min.to_string(), max.to_string()))
+            }
             Kind::Size { min, max, .. } => Some((format_size(min), format_size(max))),
             Kind::Duration { min, max, .. } => Some((format_duration(min), format_duration(max))),
             Kind::Percent => Some(("1%".to_owned(), "100%".to_owned())),
