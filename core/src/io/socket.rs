@@ -219,6 +219,14 @@ fn name_of(fd: RawFd, call: NameCall) -> io::Result<Address> {
     name.address().ok_or_else(|| io::Error::other("the socket is neither TCP nor UNIX"))
 }
 
+/// Whether neither bytes nor a FIN nor an error wait in the socket.
+pub(super) fn is_silent(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: one writable byte.
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    n < 0 && last_errno() == libc::EAGAIN
+}
+
 /// The pending error of a socket (SO_ERROR), cleared by the call; 0 is none.
 pub(super) fn take_error(fd: RawFd) -> i32 {
     let (mut error, mut len) = (0i32, mem::size_of::<i32>() as libc::socklen_t);
