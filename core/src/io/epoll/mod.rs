@@ -56,7 +56,9 @@ impl Epoll {
         for key in self.starved.take() {
             let waker = {
                 let mut slots = rt.slots.borrow_mut();
-                let Some(slot) = slots.get_mut(key).filter(|slot| slot.has(flag::RECV_STARVED)) else { continue };
+                let Some(slot) = slots.get_mut(key).filter(|slot| slot.has(flag::RECV_STARVED)) else {
+                    continue;
+                };
                 slot.clear(flag::RECV_STARVED);
                 slot.set(flag::RECV_ARMED);
                 self.receive(rt, key, slot)

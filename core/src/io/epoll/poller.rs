@@ -35,7 +35,8 @@ impl Poller {
     pub(super) fn add(&self, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events, u64: token };
         // SAFETY: one event that the kernel reads during the call.
-        cvt(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) }).map(drop)
+        cvt(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })
+            .map(drop)
     }
 
     pub(super) fn remove(&self, fd: RawFd) {
@@ -46,9 +47,8 @@ impl Poller {
     /// Waits up to `timeout` (`None`: as long as it takes) and hands each event to `handle`.
     pub(super) fn wait(&self, timeout: Option<Duration>, mut handle: impl FnMut(Event)) {
         // Rounded up: waking before a timer is due would only make another turn.
-        let ms = timeout.map_or(-1, |timeout| {
-            i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-        });
+        let ms = timeout
+            .map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
         let mut events = self.events.borrow_mut();
         // SAFETY: room for EVENTS_MAX events, which the kernel writes during the call.
         let n = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), EVENTS_MAX as i32, ms) };
