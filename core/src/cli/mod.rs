@@ -48,7 +48,7 @@ fn run(given: &ArgMatches) -> ExitCode {
 
 /// Hands over to the proxy.
 fn serve(config: Config, source: ConfigSource) -> ExitCode {
-    crate::server::run(Arc::new(config), source)
+    crate::server::run(config, source)
 }
 
 /// What flags and environment say.

@@ -7,9 +7,9 @@ use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
 use super::settings::Id;
 use super::{
-    AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, ClusterConfig, EndpointConfig,
-    ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig, ProcessConfig,
-    ProxyProtocolVersion, RouteConfig,
+    AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
+    EndpointConfig, ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig,
+    ProcessConfig, ProxyProtocolVersion, RouteConfig,
 };
 use crate::io::Address;
 
@@ -153,7 +153,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
                 Some("off") => ForwardedStyle::Off,
                 _ => ForwardedStyle::XForwarded,
             },
-            trusted: view.cidrs(Id::TrustedProxies),
+            trusted: CidrSet::new(&view.cidrs(Id::TrustedProxies)),
             via: view.bool(Id::Via),
             request_id: view.bool(Id::RequestId),
             reason_header: view.bool(Id::ReasonHeader),

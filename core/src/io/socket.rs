@@ -206,6 +206,14 @@ pub(super) fn peer_address(fd: RawFd) -> io::Result<Address> {
     name_of(fd, libc::getpeername)
 }
 
+/// The address that a socket is bound to; with port 0, the one that the kernel chose.
+///
+/// # Errors
+/// Those of getsockname(2), or when the socket is neither TCP nor UNIX.
+pub fn socket_address(socket: &OwnedFd) -> io::Result<Address> {
+    local_address(socket.as_raw_fd())
+}
+
 pub(super) fn local_address(fd: RawFd) -> io::Result<Address> {
     name_of(fd, libc::getsockname)
 }
