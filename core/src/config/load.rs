@@ -449,6 +449,9 @@ impl<'a> Assembly<'a> {
             (file.place(at), format!("{what}[{index}]"))
         };
         check::warnings(config, &place, self.findings);
+        if let Some((route, problem)) = check::route_table(config) {
+            self.findings.push(ConfigError::new(file.whole(), format!("routes ({})", quote(&route)), problem));
+        }
     }
 }
 
