@@ -136,8 +136,7 @@ fn read_token(path: &Path) -> Result<String, String> {
 
 /// Builds a listener.
 pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
-    let every_peer =
-        || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()).collect();
+    let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()).collect();
     ListenerConfig {
         name: name.to_owned(),
         bind,

@@ -224,7 +224,11 @@ pub(super) fn route_table(config: &Config) -> Option<(String, String)> {
     let rules: Vec<RouteRule<'_>> = config
         .routes
         .iter()
-        .map(|route| RouteRule { listeners: &route.listeners, hosts: &route.hosts, path_prefix: &route.path_prefix })
+        .map(|route| RouteRule {
+            listeners: &route.listeners,
+            hosts: &route.hosts,
+            path_prefix: &route.path_prefix,
+        })
         .collect();
     let error = RouteTable::build(&rules).err()?;
     let (RouteError::Duplicate { second: index, .. }

@@ -103,7 +103,9 @@ fn write_value(json: &mut Json, setting: &Setting, value: &Value) {
         _ if matches!(setting.kind, Kind::Secret) => json.string("***"),
         Value::Bool(value) => json.bool(*value),
         Value::Count(value) => json.number(*value),
-        Value::Cidrs(cidrs) => json.array(|json| cidrs.iter().for_each(|cidr| json.string(&cidr.to_string()))),
+        Value::Cidrs(cidrs) => {
+            json.array(|json| cidrs.iter().for_each(|cidr| json.string(&cidr.to_string())))
+        }
         Value::Tokens(tokens) => json.array(|json| tokens.iter().for_each(|token| json.string(token))),
         other => json.string(&other.show()),
     }

@@ -450,7 +450,11 @@ impl<'a> Assembly<'a> {
         };
         check::warnings(config, &place, self.findings);
         if let Some((route, problem)) = check::route_table(config) {
-            self.findings.push(ConfigError::new(file.whole(), format!("routes ({})", quote(&route)), problem));
+            self.findings.push(ConfigError::new(
+                file.whole(),
+                format!("routes ({})", quote(&route)),
+                problem,
+            ));
         }
     }
 }

@@ -122,9 +122,7 @@ impl Kind {
             Kind::Path => Ok(Value::Path(PathBuf::from(text))),
             Kind::Text | Kind::Secret if text.is_empty() || text.chars().any(char::is_control) => Err(None),
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
-            Kind::Cidrs => {
-                split_list(text).map(parse_cidr).collect_list(Value::Cidrs)
-            }
+            Kind::Cidrs => split_list(text).map(parse_cidr).collect_list(Value::Cidrs),
             Kind::Tokens => {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
             }

@@ -33,7 +33,11 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 fn kernel(facts: &Facts) -> Finding {
     let Some(release) = facts.line("proc/sys/kernel/osrelease") else {
-        return Finding::warn("kernel", "unknown: /proc is not readable", "mount /proc: limits cannot be seen without it");
+        return Finding::warn(
+            "kernel",
+            "unknown: /proc is not readable",
+            "mount /proc: limits cannot be seen without it",
+        );
     };
     match version(&release) {
         Some(version) if version < KERNEL_FOR_URING => Finding::warn(
@@ -67,7 +71,11 @@ fn io_uring(facts: &Facts) -> Finding {
     if facts.io_choice.as_deref() == Some("uring") {
         return Finding::fail("io_uring", found, format!("{advice}; or do not ask for it (RINGWAY_IO=auto)"));
     }
-    Finding::warn("io_uring", found, format!("epoll is used, which works and costs more CPU. To have io_uring: {advice}"))
+    Finding::warn(
+        "io_uring",
+        found,
+        format!("epoll is used, which works and costs more CPU. To have io_uring: {advice}"),
+    )
 }
 
 fn uring_blocker(facts: &Facts) -> Option<String> {
@@ -90,11 +98,13 @@ fn uring_blocker(facts: &Facts) -> Option<String> {
                 .to_owned(),
         );
     }
-    let old = facts.line("proc/sys/kernel/osrelease").as_deref().and_then(version).is_some_and(|it| it < (5, 12));
+    let old =
+        facts.line("proc/sys/kernel/osrelease").as_deref().and_then(version).is_some_and(|it| it < (5, 12));
     match facts.limit("Max locked memory") {
-        Some((Some(soft), _)) if old && soft < MEMLOCK_GOOD => {
-            Some("raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), which kernels before 5.12 need".to_owned())
-        }
+        Some((Some(soft), _)) if old && soft < MEMLOCK_GOOD => Some(
+            "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), which kernels before 5.12 need"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -102,16 +112,22 @@ fn uring_blocker(facts: &Facts) -> Option<String> {
 fn sockets(facts: &Facts) -> Finding {
     match &facts.ipv4_error {
         None => Finding::ok("sockets", "127.0.0.1 can be bound"),
-        Some(error) => Finding::fail("sockets", format!("127.0.0.1 cannot be bound: {error}"), "bring the loopback interface up"),
+        Some(error) => Finding::fail(
+            "sockets",
+            format!("127.0.0.1 cannot be bound: {error}"),
+            "bring the loopback interface up",
+        ),
     }
 }
 
 fn ipv6(facts: &Facts) -> Finding {
     match &facts.ipv6_error {
         None => Finding::ok("ipv6", "[::1] can be bound"),
-        Some(error) => {
-            Finding::warn("ipv6", format!("[::1] cannot be bound: {error}"), "listen on IPv4 addresses: 0.0.0.0:8080 instead of :8080")
-        }
+        Some(error) => Finding::warn(
+            "ipv6",
+            format!("[::1] cannot be bound: {error}"),
+            "listen on IPv4 addresses: 0.0.0.0:8080 instead of :8080",
+        ),
     }
 }
 
@@ -123,7 +139,9 @@ fn open_files(facts: &Facts) -> Finding {
     let show = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
     let found = format!("{} (hard limit {})", show(soft), show(hard));
     let advice = |wanted: u64| {
-        format!("each proxied connection takes two: ulimit -n {wanted}, or LimitNOFILE={wanted} in the systemd unit")
+        format!(
+            "each proxied connection takes two: ulimit -n {wanted}, or LimitNOFILE={wanted} in the systemd unit"
+        )
     };
     match soft {
         Some(soft) if soft < FILES_MIN => Finding::fail(name, found, advice(FILES_GOOD)),
@@ -165,10 +183,17 @@ fn cpus(facts: &Facts) -> Finding {
         count => format!("{count} workers"),
     };
     if cpus.is_empty() {
-        return Finding::warn("cpus", format!("affinity mask unknown; {workers}"), "say how many with --workers");
+        return Finding::warn(
+            "cpus",
+            format!("affinity mask unknown; {workers}"),
+            "say how many with --workers",
+        );
     }
     let online = facts.line("sys/devices/system/cpu/online").unwrap_or_default();
-    Finding::ok("cpus", format!("{} in the affinity mask ({}), online {online}; {workers}", cpus.len(), ranges(cpus)))
+    Finding::ok(
+        "cpus",
+        format!("{} in the affinity mask ({}), online {online}; {workers}", cpus.len(), ranges(cpus)),
+    )
 }
 
 /// `0-3,8`
@@ -180,7 +205,9 @@ fn ranges(cpus: &[usize]) -> String {
             _ => parts.push((cpu, cpu)),
         }
     }
-    let show = |(first, last): &(usize, usize)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let show = |(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
     parts.iter().map(show).collect::<Vec<_>>().join(",")
 }
 
@@ -206,7 +233,10 @@ fn memory(facts: &Facts) -> Finding {
         Some(limit) => {
             let found = format!("{} in the control group; machine {machine}", mib(limit));
             if limit < MEMORY_GOOD {
-                let advice = format!("bytes in flight are held below half of it; {} or more is comfortable", mib(MEMORY_GOOD));
+                let advice = format!(
+                    "bytes in flight are held below half of it; {} or more is comfortable",
+                    mib(MEMORY_GOOD)
+                );
                 return Finding::warn("memory", found, advice);
             }
             Finding::ok("memory", found)
@@ -250,7 +280,10 @@ mod tests {
         let root = std::env::temp_dir().join(format!("ringway-doctor-{}-{name}", std::process::id()));
         let healthy = [
             ("proc/sys/kernel/osrelease", "6.8.0-31-generic\n"),
-            ("proc/self/limits", "Max open files            1048576  1048576  files\nMax locked memory  8388608 8388608 bytes\n"),
+            (
+                "proc/self/limits",
+                "Max open files            1048576  1048576  files\nMax locked memory  8388608 8388608 bytes\n",
+            ),
             ("proc/self/status", "Name:\tx\nSeccomp:\t0\nCpus_allowed_list:\t0-3\n"),
             ("proc/sys/net/core/somaxconn", "4096\n"),
             ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
@@ -295,11 +328,36 @@ mod tests {
     fn each_shortcoming_is_named_with_what_to_do() {
         for (name, files, line) in [
             ("old", ("proc/sys/kernel/osrelease", "5.10.0\n"), ("kernel", Level::Warn)),
-            ("files", ("proc/self/limits", "Max open files 1024 4096 files\nMax locked memory unlimited unlimited bytes\n"), ("open files", Level::Warn)),
-            ("few-files", ("proc/self/limits", "Max open files 32 32 files\nMax locked memory unlimited unlimited bytes\n"), ("open files", Level::Fail)),
-            ("memlock", ("proc/self/limits", "Max open files 1048576 1048576 files\nMax locked memory 65536 65536 bytes\n"), ("locked memory", Level::Warn)),
+            (
+                "files",
+                (
+                    "proc/self/limits",
+                    "Max open files 1024 4096 files\nMax locked memory unlimited unlimited bytes\n",
+                ),
+                ("open files", Level::Warn),
+            ),
+            (
+                "few-files",
+                (
+                    "proc/self/limits",
+                    "Max open files 32 32 files\nMax locked memory unlimited unlimited bytes\n",
+                ),
+                ("open files", Level::Fail),
+            ),
+            (
+                "memlock",
+                (
+                    "proc/self/limits",
+                    "Max open files 1048576 1048576 files\nMax locked memory 65536 65536 bytes\n",
+                ),
+                ("locked memory", Level::Warn),
+            ),
             ("backlog", ("proc/sys/net/core/somaxconn", "128\n"), ("somaxconn", Level::Warn)),
-            ("ports", ("proc/sys/net/ipv4/ip_local_port_range", "60000 60999\n"), ("port range", Level::Warn)),
+            (
+                "ports",
+                ("proc/sys/net/ipv4/ip_local_port_range", "60000 60999\n"),
+                ("port range", Level::Warn),
+            ),
         ] {
             let facts = facts(name, &[files]);
             let findings = all(&facts);
