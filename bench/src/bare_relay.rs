@@ -42,7 +42,7 @@ pub struct RelayConfig {
     #[arg(long)]
     pub cpu: Option<usize>,
     /// Receive buffers: a power of two.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 64)]
     pub buffers: u16,
     /// Size of one receive buffer.
     #[arg(long, default_value_t = 16384)]
