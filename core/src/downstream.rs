@@ -43,13 +43,14 @@ pub struct Downstream {
     /// Received and not yet consumed: pipelined requests, or the start of a body.
     pub unread: Option<Chunk>,
     pub requests: u64,
-    slot: Rc<ListenerSlot>,
+    open: Open,
     _permit: Permit,
     _client_permit: Option<ClientPermit>,
 }
 
 impl Downstream {
     pub fn new(
+        worker: &Rc<Worker>,
         stream: Stream,
         peer: Option<SocketAddr>,
         slot: Rc<ListenerSlot>,
@@ -63,7 +64,7 @@ impl Downstream {
             client: peer,
             unread: None,
             requests: 0,
-            slot,
+            open: Open::new(worker, slot),
             _permit: permit,
             _client_permit: client_permit,
         }
@@ -71,12 +72,33 @@ impl Downstream {
 
     /// The listener as the configuration in `view` has it; `None` once it was removed.
     pub fn listener<'a>(&self, view: &'a View) -> Option<(usize, &'a ListenerConfig)> {
-        let index = self.slot.index.get()?;
+        let index = self.open.slot.index.get()?;
         view.config().listeners.get(index).map(|config| (index, &**config))
     }
 
     fn limits(&self, worker: &Worker) -> Option<ListenerLimits> {
         self.listener(&worker.view()).map(|(_, config)| config.limits)
+    }
+}
+
+/// Counts a connection as open for as long as it lives, however it ends.
+struct Open {
+    worker: Rc<Worker>,
+    slot: Rc<ListenerSlot>,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, slot: Rc<ListenerSlot>) -> Self {
+        worker.stats.connections.open.increment();
+        slot.open.set(slot.open.get() + 1);
+        Open { worker: Rc::clone(worker), slot }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.stats.connections.open.decrement();
+        self.slot.open.set(self.slot.open.get() - 1);
     }
 }
 
@@ -104,7 +126,7 @@ async fn wait_for_request(worker: &Worker, conn: &mut Downstream) -> bool {
     loop {
         conn.timer.arm(rt::now() + limits.idle_timeout);
         let event = poll_fn(|cx| {
-            if worker.is_draining() || conn.slot.index.get().is_none() {
+            if worker.is_draining() || conn.open.slot.index.get().is_none() {
                 return Poll::Ready(None);
             }
             if let Poll::Ready(received) = conn.stream.poll_recv(cx) {
@@ -181,7 +203,7 @@ async fn busy(worker: &Rc<Worker>, conn: &mut Downstream) -> bool {
 async fn stays_warm(worker: &Worker, conn: &mut Downstream) -> bool {
     conn.timer.arm(rt::now() + WARM);
     let chunk = poll_fn(|cx| {
-        if worker.is_draining() || conn.slot.index.get().is_none() {
+        if worker.is_draining() || conn.open.slot.index.get().is_none() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(received) = conn.stream.poll_recv(cx) {

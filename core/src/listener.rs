@@ -31,6 +31,8 @@ pub struct ListenerSlot {
     pub index: Cell<Option<usize>>,
     /// Connections of this listener over all workers.
     pub count: Arc<AtomicU32>,
+    /// Those of them that this worker has.
+    pub open: Cell<u32>,
 }
 
 /// An accepted connection on its way to the worker that will own it.
@@ -55,8 +57,8 @@ pub async fn accept_loop(worker: Rc<Worker>, slot: Rc<ListenerSlot>, fd: OwnedFd
         match listener.accept().await {
             Ok((fd, peer)) => admit(&worker, &slot, fd, peer),
             // The runtime backs off by itself where descriptors or memory run out; what reaches this place is
-            // about one connection only.
-            Err(_) => worker.stats.connections.accept_errors.increment(),
+            // about one connection only, and has been counted there.
+            Err(_) => {}
         }
     }
 }
@@ -101,6 +103,7 @@ fn permit(worker: &Worker, slot: &ListenerSlot, owner: usize) -> Permit {
 pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
     // A listener removed meanwhile, or a drain: the connection has sent nothing that was read, so closing is fair.
     if let Some(slot) = worker.listener_slot(&handover.bind) {
+        worker.stats.connections.taken_over.increment();
         start(worker, slot, handover);
     }
 }
@@ -119,8 +122,8 @@ fn start(worker: &Rc<Worker>, slot: Rc<ListenerSlot>, handover: Handover) {
         },
         _ => None,
     };
-    let Ok(stream) = Stream::from_fd(fd) else { return worker.stats.connections.accept_errors.increment() };
-    let connection = Downstream::new(stream, peer, slot, permit, client_permit);
+    let Ok(stream) = Stream::from_fd(fd) else { return };
+    let connection = Downstream::new(worker, stream, peer, slot, permit, client_permit);
     rt::spawn(downstream::serve(Rc::clone(worker), connection));
 }
 

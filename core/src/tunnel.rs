@@ -108,7 +108,7 @@ async fn pump(
     first: Option<Chunk>,
     window: usize,
     last: &Cell<Instant>,
-    count: impl Fn(u64),
+    count: impl Fn(usize),
 ) -> std::io::Result<()> {
     let mut next = first;
     loop {
@@ -122,7 +122,7 @@ async fn pump(
             to.shutdown_write();
             return Ok(());
         }
-        count(chunk.len() as u64);
+        count(chunk.len());
         to.send(chunk)?;
         poll_fn(|cx| to.poll_room(cx, window)).await?;
         last.set(rt::now());

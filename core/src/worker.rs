@@ -238,7 +238,8 @@ impl Worker {
                 continue;
             };
             let count = self.shared.listener_count(&bind);
-            let slot = Rc::new(ListenerSlot { bind, index: Cell::new(Some(index)), count });
+            let slot =
+                Rc::new(ListenerSlot { bind, index: Cell::new(Some(index)), count, open: Cell::new(0) });
             let accept = rt::spawn(listener::accept_loop(Rc::clone(self), Rc::clone(&slot), fd));
             active.push(ActiveListener { slot, accept });
         }
@@ -266,8 +267,51 @@ impl Worker {
         let now = rt::now();
         self.clock.set((now, SystemTime::now()));
         for cluster in &self.view().clusters {
-            cluster.sweep(now);
+            self.stats.pool.discarded.add(cluster.sweep(now) as u64);
         }
         self.access_log.borrow_mut().flush_if_old(now);
+        self.publish_gauges();
+    }
+
+    /// Copies levels that are kept elsewhere to where the control thread reads them.
+    fn publish_gauges(&self) {
+        let view = self.view();
+        let labels = &view.generation.labels;
+        for listener in self.listeners.borrow().iter() {
+            if let Some(index) = listener.slot.index.get() {
+                let open = u64::from(listener.slot.open.get());
+                self.stats.listener(labels, index).connections_open.set(open);
+            }
+        }
+        let (mut idle, mut open) = (0, 0);
+        for (index, cluster) in view.clusters.iter().enumerate() {
+            let mut of_cluster = 0;
+            for (at, endpoint) in cluster.endpoints.iter().enumerate() {
+                let (waiting, busy) = (endpoint.pool.len() as u64, u64::from(endpoint.active()));
+                self.stats.endpoint(labels, index, at).connections_open.set(waiting + busy);
+                idle += waiting;
+                of_cluster += waiting + busy;
+            }
+            self.stats.cluster(labels, index).connections_open.set(of_cluster);
+            open += of_cluster;
+        }
+        self.stats.pool.idle.set(idle);
+        self.stats.pool.open.set(open);
+        self.publish_io(rt::counters());
+    }
+
+    fn publish_io(&self, io: rt::CountersSnapshot) {
+        let stats = &self.stats.io;
+        stats.turns.set(io.turns);
+        stats.completions.set(io.completions);
+        stats.tasks.set(io.tasks);
+        stats.panics.set(io.panics);
+        stats.buffers_used.set(io.buffers_in_use);
+        stats.buffers_exhausted.set(io.enobufs);
+        stats.memory_resets.set(io.memory_resets);
+        stats.queue_overflows.set(io.cq_overflows);
+        stats.mailbox_full.set(io.mailbox_full);
+        self.stats.exchanges.spliced_bytes.set(io.spliced_bytes);
+        self.stats.connections.accept_errors.set(io.accept_errors);
     }
 }

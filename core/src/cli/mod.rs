@@ -4,7 +4,6 @@ mod args;
 mod check;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::ArgMatches;
 

@@ -10,7 +10,7 @@ use ringway_protocols::http1::{
 use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
 
 use super::attempt::AttemptError;
-use super::{Exchange, Failure, failure_of, forwarding};
+use super::{Exchange, Failure, add, failure_of, forwarding};
 use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
@@ -111,6 +111,7 @@ impl Exchange<'_> {
         let nothing_yet = self.record.first_byte.get().is_none();
         match self.receive_head_chunk(&upstream.stream, cluster).await? {
             Ok(chunk) if !chunk.is_empty() => {
+                add(&self.record.wire.from_origin, chunk.len());
                 if nothing_yet {
                     self.record.first_byte.set(Some(rt::now()));
                 }
@@ -168,6 +169,7 @@ impl Exchange<'_> {
         let mut out = rt::take_vec();
         let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
         http1::write_response(&mut out, bytes, response, &edits);
+        add(&self.record.wire.to_client, out.len());
         self.stream.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))
     }
 
@@ -228,11 +230,13 @@ impl Exchange<'_> {
         };
         let parts = match whole {
             Some(whole) if !http1::response_needs_edit(response, &edits) => {
+                add(&self.record.wire.to_client, bytes.len());
                 Parts::from(whole.slice(0..bytes.len() + first.len()))
             }
             _ => {
                 let mut out = rt::take_vec();
                 http1::write_response(&mut out, &bytes, response, &edits);
+                add(&self.record.wire.to_client, out.len());
                 let parts = Parts::from(out);
                 if first.is_empty() { parts } else { parts.and(Part::Chunk(first)) }
             }
@@ -280,6 +284,7 @@ impl Relay<'_, '_> {
     fn take(&mut self, chunk: &mut Chunk) -> Result<Chunk, Failure> {
         let run = relay::take_run(self.decoder, chunk).map_err(bad_body)?;
         self.count(run.data_bytes);
+        add(&self.exchange.record.wire.to_client, run.bytes.len());
         Ok(run.bytes)
     }
 
@@ -307,7 +312,10 @@ impl Relay<'_, '_> {
             }
             self.exchange.room(self.exchange.worker.window()).await?;
             match self.receive(&upstream.stream, cluster).await? {
-                Ok(chunk) if !chunk.is_empty() => rest = Some(chunk),
+                Ok(chunk) if !chunk.is_empty() => {
+                    add(&self.exchange.record.wire.from_origin, chunk.len());
+                    rest = Some(chunk);
+                }
                 Ok(_) => {
                     return self.decoder.eof().map(|()| false).map_err(|_| Reason::UpstreamClosed.into());
                 }
@@ -328,6 +336,7 @@ impl Relay<'_, '_> {
         }
         while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
             self.count(data.len() as u64);
+            add(&self.exchange.record.wire.to_client, data.len());
             self.exchange.stream.send(data).map_err(client_closed)?;
             // Tiny chunks must not become an endless list of tiny sends.
             self.exchange.room(self.exchange.worker.window()).await?;

@@ -110,8 +110,22 @@ struct Record {
     status: Cell<u16>,
     reason: Cell<Option<Reason>>,
     request_body_bytes: Cell<u64>,
+    wire: Wire,
     response_body_bytes: Cell<u64>,
     request_id: RefCell<RequestId>,
+}
+
+/// Bytes on the two connections, heads and framing included.
+#[derive(Default)]
+struct Wire {
+    from_client: Cell<u64>,
+    to_client: Cell<u64>,
+    from_origin: Cell<u64>,
+    to_origin: Cell<u64>,
+}
+
+fn add(sum: &Cell<u64>, bytes: usize) {
+    sum.set(sum.get() + bytes as u64);
 }
 
 /// The identifier of a request: received, or made.
@@ -204,6 +218,7 @@ impl<'a> Exchange<'a> {
                 status: Cell::new(0),
                 reason: Cell::new(None),
                 request_body_bytes: Cell::new(0),
+                wire: Wire::default(),
                 response_body_bytes: Cell::new(0),
                 request_id: RefCell::new(RequestId::None),
             },
@@ -348,6 +363,7 @@ impl<'a> Exchange<'a> {
         let mut out = rt::take_vec();
         let body_bytes = reply.render(&mut out);
         self.record.response_body_bytes.set(body_bytes);
+        add(&self.record.wire.to_client, out.len());
         match self.stream.send(out) {
             Ok(()) if keep => Next::KeepAlive,
             Ok(()) if whole_request => Next::Close,
@@ -375,11 +391,20 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    fn count_wire(&self) {
+        let (wire, stats) = (&self.record.wire, &self.worker.stats);
+        stats.connections.bytes_in.add(self.bytes.len() as u64 + wire.from_client.get());
+        stats.connections.bytes_out.add(wire.to_client.get());
+        stats.pool.bytes_in.add(wire.from_origin.get());
+        stats.pool.bytes_out.add(wire.to_origin.get());
+    }
+
     fn finish(&self) {
         let (record, bytes) = (&self.record, self.bytes);
         let field = |kind| self.head.lookup(kind).unwrap_or_default().of(bytes);
         let endpoint = record.endpoint.borrow();
         let request_id = record.request_id.borrow();
+        self.count_wire();
         let outcome = Outcome {
             listener: self.listener_index,
             route: record.route.get(),
@@ -442,12 +467,16 @@ impl Exchange<'_> {
         self.unread.borrow_mut().take()
     }
 
-    pub(crate) fn count_upward(&self, bytes: u64) {
-        self.record.request_body_bytes.set(self.record.request_body_bytes.get() + bytes);
+    pub(crate) fn count_upward(&self, bytes: usize) {
+        add(&self.record.request_body_bytes, bytes);
+        add(&self.record.wire.from_client, bytes);
+        add(&self.record.wire.to_origin, bytes);
     }
 
-    pub(crate) fn count_downward(&self, bytes: u64) {
-        self.record.response_body_bytes.set(self.record.response_body_bytes.get() + bytes);
+    pub(crate) fn count_downward(&self, bytes: usize) {
+        add(&self.record.response_body_bytes, bytes);
+        add(&self.record.wire.from_origin, bytes);
+        add(&self.record.wire.to_client, bytes);
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 use ringway_protocols::http1::{BodyDecoder, BodyError};
 use ringway_protocols::message::BodyLength;
 
-use super::{Exchange, Failure, failure_of};
+use super::{Exchange, Failure, add, failure_of};
 use crate::config::ClusterConfig;
 use crate::error::Reason;
 use crate::io::{self as rt, Chunk, Part, Parts, Stream, Timer};
@@ -47,6 +47,7 @@ impl Upload {
         up: &Stream,
         head: Vec<u8>,
     ) -> Result<bool, Failure> {
+        add(&exchange.record.wire.to_origin, head.len());
         let mut parts = Parts::from(head);
         if !self.done
             && let Some(chunk) = exchange.unread.borrow_mut().take()
@@ -103,6 +104,8 @@ impl Upload {
         if max > 0 && sum > max {
             return Err(Reason::BodyTooLarge.into());
         }
+        add(&exchange.record.wire.from_client, run.bytes.len());
+        add(&exchange.record.wire.to_origin, run.bytes.len());
         Ok(run.bytes)
     }
 }

@@ -257,6 +257,11 @@ pub struct Place {
 }
 
 impl Endpoint {
+    /// Exchanges of this worker that hold a connection to it.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
     fn has_address(&self) -> bool {
         !self.addresses.borrow().is_empty()
     }
