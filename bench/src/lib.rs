@@ -6,5 +6,3 @@
 pub mod bare_relay;
 pub mod cli;
 pub mod compare;
-mod framing;
-pub mod relay;

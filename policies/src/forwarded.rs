@@ -221,6 +221,3 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
     }
     text.rsplit_once(':')?.0.parse::<IpAddr>().ok()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,1 @@
-//! Other peoples programs.
+fn main() {}

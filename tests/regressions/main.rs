@@ -1,1 +1,1 @@
-//! A bug that was found has a test here, in a file named for the rule it broke.
+fn main() {}

@@ -4,6 +4,7 @@ mod args;
 mod check;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ArgMatches;
 
@@ -47,7 +48,7 @@ fn run(given: &ArgMatches) -> ExitCode {
 
 /// Hands over to the proxy.
 fn serve(config: Config, source: ConfigSource) -> ExitCode {
-    crate::server::run(config, source)
+    crate::server::run(Arc::new(config), source)
 }
 
 /// What flags and environment say.

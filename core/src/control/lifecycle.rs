@@ -9,7 +9,6 @@
 //! From every phase: the last worker's orderly end exits, a dead worker exits with a failure.
 
 use std::cell::{Cell, RefCell};
-use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,17 +82,23 @@ struct WorkerState {
     ended: bool,
 }
 
-/// Runs until the process is to end.
-pub(super) async fn run(setup: Setup) -> ExitCode {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return fail(&format!("signals cannot be received: {error}")),
-    };
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    Success,
+    Failure,
+}
+
+/// Runs until the process is to end; the error is for a person.
+pub(super) async fn run(setup: Setup) -> Result<Exit, String> {
+    let signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+    let listeners = admin::Listeners::bind(&setup.generation.config.process)?;
+    Ok(serve(setup, listeners, signals).await)
+}
+
+/// As [`run`], once everything that can fail has been done.
+pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals: Signals) -> Exit {
     let config = setup.generation.config.clone();
-    let listeners = match admin::Listeners::bind(&config.process) {
-        Ok(listeners) => listeners,
-        Err(message) => return fail(&message),
-    };
     let workers = setup.mailboxes.len();
     let control = Rc::new(Control {
         outbox: Outbox::new(setup.mailboxes, setup.stats.clone()),
@@ -121,11 +126,6 @@ pub(super) async fn run(setup: Setup) -> ExitCode {
     exit
 }
 
-fn fail(message: &str) -> ExitCode {
-    log_error!("{message}");
-    ExitCode::FAILURE
-}
-
 /// The loop and what only it reads.
 struct Loop {
     control: Rc<Control>,
@@ -135,7 +135,7 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, signals: &mut Signals) -> ExitCode {
+    async fn run(mut self, signals: &mut Signals) -> Exit {
         let control = self.control.clone();
         let watchdog_pause = notify::watchdog_pause();
         // A pause of a day stands for "never".
@@ -207,6 +207,11 @@ impl Control {
         self.phase() == Phase::Running
     }
 
+    /// Brings the count of living generations up to date; for readers of the statistics.
+    pub(super) fn count_generations(&self) {
+        self.stats.process.generations.set(self.generations.old().len() as u64 + 1);
+    }
+
     fn workers_ready(&self) -> bool {
         self.workers.borrow().iter().all(|worker| worker.ready)
     }
@@ -225,7 +230,7 @@ impl Control {
     }
 
     /// Returns the exit status when the process is to end.
-    fn on_event(&self, event: Event) -> Option<ExitCode> {
+    fn on_event(&self, event: Event) -> Option<Exit> {
         let mut workers = self.workers.borrow_mut();
         match event {
             Event::Ready { worker } => {
@@ -244,11 +249,11 @@ impl Control {
                     self.stats.process.ready.set(0);
                     log_error!("a worker died, the process ends worker={worker}");
                     notify::stopping("a worker died");
-                    return Some(ExitCode::FAILURE);
+                    return Some(Exit::Failure);
                 }
                 if workers.iter().all(|state| state.ended) {
                     log_info!("stopped");
-                    return Some(ExitCode::SUCCESS);
+                    return Some(Exit::Success);
                 }
                 None
             }
@@ -280,7 +285,7 @@ impl Control {
         }
     }
 
-    fn on_phase_end(&self) -> Option<ExitCode> {
+    fn on_phase_end(&self) -> Option<Exit> {
         if self.phase() == Phase::Draining {
             self.stop_now("the drain's deadline has passed");
             return None;
@@ -289,7 +294,7 @@ impl Control {
         let stuck: Vec<usize> =
             (0..workers.len()).filter(|w| workers.get(*w).is_some_and(|s| !s.ended)).collect();
         log_error!("workers did not end, the process ends without them workers={stuck:?}");
-        Some(ExitCode::FAILURE)
+        Some(Exit::Failure)
     }
 
     /// Passes on what is resolved.
@@ -304,7 +309,7 @@ impl Control {
 }
 
 /// The signals that the process handles.
-struct Signals {
+pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
@@ -318,7 +323,7 @@ enum SignalOf {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    pub(super) fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,

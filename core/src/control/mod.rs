@@ -65,5 +65,15 @@ pub fn run(setup: Setup) -> ExitCode {
     let exit = tokio::task::LocalSet::new().block_on(&runtime, lifecycle::run(setup));
     // A load that hangs on a dead file system must not keep the process.
     runtime.shutdown_background();
-    exit
+    match exit {
+        Ok(lifecycle::Exit::Success) => ExitCode::SUCCESS,
+        Ok(lifecycle::Exit::Failure) => ExitCode::FAILURE,
+        Err(message) => {
+            log_error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

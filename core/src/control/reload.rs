@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, oneshot};
 use super::command::{Command, Generation};
 use super::lifecycle::{Control, Phase};
 use super::{Bind, Load, notify};
-use crate::config::{Config, ProcessConfig};
+use crate::config::{Config, restart_needed};
 use crate::{log_error, log_info, log_warning};
 
 /// How long a reload waits for names that are new in it; those that take longer follow when they are known.
@@ -102,10 +102,11 @@ impl Reloader {
         let mut config = loaded.map_err(|_| "loading the configuration panicked".to_owned())??;
         let current = control.generations.current();
         config.generation = current.config.generation + 1;
-        let kept = keep_what_needs_a_restart(&current.config.process, &mut config.process);
-        for name in &kept {
-            log_warning!("{name} changed: it needs a restart, the old value stays in use");
+        let kept = restart_needed(&current.config, &config);
+        for change in &kept {
+            log_warning!("a change needs a restart, the old value stays in use change={change}");
         }
+        config.keep_process(&current.config);
         control.names.follow_more(&config);
         control.names.tried(&config, NEW_NAMES_TIMEOUT).await;
         if matches!(control.phase(), Phase::Draining | Phase::Stopping) {
@@ -116,11 +117,9 @@ impl Reloader {
         control.names.follow(&control.generations.current().config);
         applied?;
         let number = control.generations.current().config.generation;
-        let kept = kept.join(",");
-        Ok(if kept.is_empty() {
-            format!("generation={number}")
-        } else {
-            format!("generation={number} needs_restart={kept}")
+        Ok(match kept.as_slice() {
+            [] => format!("generation={number}"),
+            kept => format!("generation={number} needs_restart=[{}]", kept.join(", ")),
         })
     }
 
@@ -162,33 +161,4 @@ impl Reloader {
         control.stats.process.generation.set(next.config.generation);
         Ok(())
     }
-}
-
-/// Sets what only a restart can change back to what is in use; returns the keys that differed.
-fn keep_what_needs_a_restart(current: &ProcessConfig, next: &mut ProcessConfig) -> Vec<&'static str> {
-    let mut kept = Vec::new();
-    macro_rules! keep {
-        ($($field:ident $differs:expr;)*) => {
-            $(if $differs(&current.$field, &next.$field) {
-                kept.push(stringify!($field));
-                next.$field = current.$field.clone();
-            })*
-        };
-    }
-    keep! {
-        workers |a, b| a != b;
-        cpus |a, b| a != b;
-        io |a, b| a != b;
-        admin |a, b| a != b;
-        admin_socket |a, b| a != b;
-        access_log |a, b| a != b;
-        buffers |a: &crate::config::BufferConfig, b: &crate::config::BufferConfig| format!("{a:?}") != format!("{b:?}");
-        wait_nr |a, b| a != b;
-        min_wait_usec |a, b| a != b;
-    }
-    // The CPUs follow from the number of workers: one message is enough.
-    if kept.contains(&"workers") {
-        kept.retain(|name| *name != "cpus");
-    }
-    kept
 }

@@ -1,21 +1,25 @@
 //! Names of the configuration → slots in the workers' tables.
 //!
-//! A slot is given to a name once and stays its own over reloads. It is free again when no living generation of the
-//! configuration names it; its next owner starts from zero by subtracting what the slot held then (only the worker may
-//! write a number, so nothing is reset).
+//! A name keeps its slot, and so its counts, over reloads. When a new name needs a slot, it gets that of a name which
+//! no living generation of the configuration holds any more: it then starts from zero by subtracting what the slot
+//! held (only the worker may write a number, so nothing is reset). So there are never more slots than names were
+//! in use at once.
 
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use super::WorkerStats;
+use super::reading::{Numbered, Reading};
+use super::worker::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
 use crate::config::{Config, EndpointConfig};
 
 /// Slots of the first block; each next block has twice as many.
 const FIRST_BLOCK: usize = 32;
 const BLOCKS: usize = 12;
 /// Names of one kind that are told apart at once; what is beyond is counted together as [`OVERFLOW`].
-pub const LABELS_MAX: usize = FIRST_BLOCK * ((1 << BLOCKS) - 1);
+pub const LABELS_MAX: usize = FIRST_BLOCK * ((1 << BLOCKS) - 1) - 1;
 /// Name of slot 0, which takes what has no slot of its own.
 pub const OVERFLOW: &str = "_other";
 
@@ -95,52 +99,167 @@ pub(super) struct Registry {
     living: Vec<Weak<Labels>>,
 }
 
+/// The slots of one kind of name.
 #[derive(Default)]
 struct Names {
     slots: AHashMap<Arc<str>, u32>,
+    /// Slots that were ever given out are 1 to this.
     used: u32,
+    /// What a slot held when its present owner got it.
+    held_before: AHashMap<u32, Reading>,
 }
 
+/// How to find the entry of a slot in a worker.
+type Entry<T> = fn(&WorkerStats) -> &Slots<T>;
+
 impl Names {
-    fn slot(&mut self, name: &str) -> Label {
-        if let Some((name, slot)) = self.slots.get_key_value(name) {
-            return Label { name: name.clone(), slot: *slot };
+    /// Gives a slot to each of `names`; `in_use` are the slots that may still be written.
+    fn assign<T: Numbered + Default>(
+        &mut self,
+        names: Vec<String>,
+        in_use: &AHashSet<u32>,
+        workers: &[Arc<WorkerStats>],
+        entry: Entry<T>,
+    ) -> Vec<u32> {
+        let wanted: AHashSet<&str> = names.iter().map(String::as_str).collect();
+        let missing = wanted.iter().filter(|name| !self.slots.contains_key(**name)).count();
+        let is_free = |name: &str, slot: &u32| !wanted.contains(name) && !in_use.contains(slot);
+        let mut free: Vec<(u32, Arc<str>)> = Vec::new();
+        if missing > 0 {
+            let names = self.slots.iter().filter(|(name, slot)| is_free(name, slot));
+            free = names.map(|(name, slot)| (*slot, name.clone())).collect();
+            free.sort_unstable();
         }
-        let name: Arc<str> = name.into();
-        if self.used as usize + 1 >= LABELS_MAX {
-            return Label { name, slot: 0 };
+        let slots = names.iter().map(|name| {
+            if let Some(slot) = self.slots.get(name.as_str()) {
+                return *slot;
+            }
+            let slot = if let Some((slot, old)) = free.pop() {
+                self.slots.remove(&old);
+                let mut held = Reading::default();
+                workers.iter().for_each(|worker| entry(worker).get(slot).add_to(&mut held));
+                self.held_before.insert(slot, held);
+                slot
+            } else if (self.used as usize) < LABELS_MAX {
+                self.used += 1;
+                self.used
+            } else {
+                return 0;
+            };
+            self.slots.insert(name.as_str().into(), slot);
+            slot
+        });
+        let slots = slots.collect();
+        workers.iter().for_each(|worker| entry(worker).reserve(self.used));
+        slots
+    }
+
+    fn read<T: Numbered + Default>(
+        &self,
+        slot: u32,
+        workers: &[Arc<WorkerStats>],
+        entry: Entry<T>,
+    ) -> Reading {
+        let mut sum = Reading::default();
+        workers.iter().for_each(|worker| entry(worker).get(slot).add_to(&mut sum));
+        if let Some(held) = self.held_before.get(&slot) {
+            sum.subtract(held);
         }
-        self.used += 1;
-        self.slots.insert(name.clone(), self.used);
-        Label { name, slot: self.used }
+        sum
     }
 }
+
+const LISTENERS: Entry<ListenerStats> = |worker| &worker.listeners;
+const ROUTES: Entry<RouteStats> = |worker| &worker.routes;
+const CLUSTERS: Entry<ClusterStats> = |worker| &worker.clusters;
+const ENDPOINTS: Entry<EndpointStats> = |worker| &worker.endpoints;
 
 impl Registry {
     pub(super) fn assign(&mut self, config: &Config, workers: &[Arc<WorkerStats>]) -> Arc<Labels> {
-        let listeners = config.listeners.iter().map(|l| self.listeners.slot(&l.name)).collect();
-        let routes = config.routes.iter().map(|r| self.routes.slot(&r.name)).collect();
-        let mut clusters = Vec::with_capacity(config.clusters.len());
-        for cluster in &config.clusters {
-            let mut endpoints = Vec::with_capacity(cluster.endpoints.len());
-            for endpoint in &cluster.endpoints {
-                let text = endpoint_text(endpoint);
-                let key = format!("{}\0{text}", cluster.name);
-                endpoints.push(Label { name: text.into(), slot: self.endpoints.slot(&key).slot });
-            }
-            clusters.push(ClusterLabel { label: self.clusters.slot(&cluster.name), endpoints });
-        }
-        for worker in workers {
-            worker.listeners.reserve(self.listeners.used);
-            worker.routes.reserve(self.routes.used);
-            worker.clusters.reserve(self.clusters.used);
-            worker.endpoints.reserve(self.endpoints.used);
-        }
-        let labels = Arc::new(Labels { generation: config.generation, listeners, routes, clusters });
         self.living.retain(|weak| weak.strong_count() > 0);
+        // Pairs with the release by which the last holder of a dead generation let go of it: its counts are final.
+        fence(Ordering::Acquire);
+        let living: Vec<Arc<Labels>> = self.living.iter().filter_map(Weak::upgrade).collect();
+        let in_use =
+            |slots: fn(&Labels) -> Vec<u32>| living.iter().flat_map(|l| slots(l)).collect::<AHashSet<u32>>();
+        let label = |(name, slot): (&str, u32)| Label { name: name.into(), slot };
+
+        let names = config.listeners.iter().map(|l| l.name.clone()).collect();
+        let used = in_use(|l| l.listeners.iter().map(|label| label.slot).collect());
+        let slots = self.listeners.assign(names, &used, workers, LISTENERS);
+        let listeners = config.listeners.iter().map(|l| l.name.as_str()).zip(slots).map(label).collect();
+
+        let names = config.routes.iter().map(|r| r.name.clone()).collect();
+        let used = in_use(|l| l.routes.iter().map(|label| label.slot).collect());
+        let slots = self.routes.assign(names, &used, workers, ROUTES);
+        let routes = config.routes.iter().map(|r| r.name.as_str()).zip(slots).map(label).collect();
+
+        let names = config.clusters.iter().map(|c| c.name.clone()).collect();
+        let used = in_use(|l| l.clusters.iter().map(|cluster| cluster.label.slot).collect());
+        let slots = self.clusters.assign(names, &used, workers, CLUSTERS);
+        let labels = config.clusters.iter().map(|c| c.name.as_str()).zip(slots).map(label);
+
+        let texts =
+            |c: &crate::config::ClusterConfig| c.endpoints.iter().map(endpoint_text).collect::<Vec<_>>();
+        let key = |c: &crate::config::ClusterConfig, text: String| format!("{}\0{text}", c.name);
+        let names =
+            config.clusters.iter().flat_map(|c| texts(c).into_iter().map(move |text| key(c, text))).collect();
+        let used =
+            in_use(|l| l.clusters.iter().flat_map(|c| c.endpoints.iter().map(|label| label.slot)).collect());
+        let mut slots = self.endpoints.assign(names, &used, workers, ENDPOINTS).into_iter();
+        let clusters = labels.zip(&config.clusters).map(|(label, cluster)| {
+            let endpoints = texts(cluster).into_iter().zip(slots.by_ref());
+            let endpoints = endpoints.map(|(name, slot)| Label { name: name.into(), slot }).collect();
+            ClusterLabel { label, endpoints }
+        });
+
+        let labels = Arc::new(Labels {
+            generation: config.generation,
+            listeners,
+            routes,
+            clusters: clusters.collect(),
+        });
         self.living.push(Arc::downgrade(&labels));
         labels
     }
+
+    /// Reads what is counted for the names of `labels`.
+    pub(super) fn read(&self, labels: &Labels, workers: &[Arc<WorkerStats>]) -> Readings {
+        let named = |label: &Label| if label.slot == 0 { OVERFLOW.into() } else { label.name.clone() };
+        let mut readings = Readings::default();
+        for label in once(labels.listeners.iter()) {
+            readings.listeners.push((named(label), self.listeners.read(label.slot, workers, LISTENERS)));
+        }
+        for label in once(labels.routes.iter()) {
+            readings.routes.push((named(label), self.routes.read(label.slot, workers, ROUTES)));
+        }
+        for label in once(labels.clusters.iter().map(|cluster| &cluster.label)) {
+            readings.clusters.push((named(label), self.clusters.read(label.slot, workers, CLUSTERS)));
+        }
+        for cluster in &labels.clusters {
+            for label in once(cluster.endpoints.iter()) {
+                let reading = self.endpoints.read(label.slot, workers, ENDPOINTS);
+                readings.endpoints.push((named(&cluster.label), named(label), reading));
+            }
+        }
+        readings
+    }
+}
+
+/// Leaves out labels that share a slot with an earlier one.
+fn once<'a>(labels: impl Iterator<Item = &'a Label>) -> impl Iterator<Item = &'a Label> {
+    let mut seen = AHashSet::new();
+    labels.filter(move |label| seen.insert(label.slot))
+}
+
+/// What is counted for each name of the current configuration, summed over the workers.
+#[derive(Debug, Default)]
+pub struct Readings {
+    pub listeners: Vec<(Arc<str>, Reading)>,
+    pub routes: Vec<(Arc<str>, Reading)>,
+    pub clusters: Vec<(Arc<str>, Reading)>,
+    /// Cluster, endpoint.
+    pub endpoints: Vec<(Arc<str>, Arc<str>, Reading)>,
 }
 
 /// An endpoint as the configuration writes it.
@@ -152,16 +271,4 @@ pub fn endpoint_text(endpoint: &EndpointConfig) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_slot_has_a_place_of_its_own() {
-        assert_eq!(place(1), (0, 1));
-        assert_eq!(place(31), (0, 31));
-        assert_eq!(place(32), (1, 0));
-        assert_eq!(place(95), (1, 63));
-        assert_eq!(place(96), (2, 0));
-        assert_eq!(place(LABELS_MAX as u32 - 1), (BLOCKS - 1, (FIRST_BLOCK << (BLOCKS - 1)) - 1));
-    }
-}
+mod tests;

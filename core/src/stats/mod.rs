@@ -10,12 +10,14 @@ pub mod counter;
 pub mod histogram;
 pub mod labels;
 pub mod metrics;
+pub mod reading;
 pub mod report;
 pub mod worker;
 
 pub use counter::{Counter, Gauge};
 pub use histogram::Histogram;
-pub use labels::{Label, Labels};
+pub use labels::{Label, Labels, Readings};
+pub use reading::Reading;
 pub use worker::{ClusterStats, EndpointStats, ListenerStats, RouteStats, WorkerStats};
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,5 +73,10 @@ impl Stats {
     pub fn labels(&self, config: &Config) -> Arc<Labels> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.assign(config, &self.workers)
+    }
+    /// What is counted for the names of `labels`, summed over the workers.
+    pub fn read(&self, labels: &Labels) -> Readings {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.read(labels, &self.workers)
     }
 }

