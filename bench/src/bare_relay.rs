@@ -12,9 +12,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use clap::Args;
+use ringway_loadtest::affinity;
 use ringway_loadtest::ring::{Completion, Ring, RingConfig, Token};
 use ringway_loadtest::socket::{self, RawAddress};
-use ringway_loadtest::{affinity, head};
+
+use crate::framing::Framing;
 
 /// What the relay is told on its command line.
 #[derive(Clone, Debug, clap::Parser)]
@@ -40,7 +42,7 @@ pub struct RelayConfig {
     #[arg(long)]
     pub cpu: Option<usize>,
     /// Receive buffers: a power of two.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 64)]
     pub buffers: u16,
     /// Size of one receive buffer.
     #[arg(long, default_value_t = 16384)]
@@ -101,13 +103,6 @@ struct Side {
 struct Piece {
     buffer: u16,
     len: u32,
-}
-
-/// Where the bytes of one direction are: in a head, or so many bytes before the end of a body.
-#[derive(Default)]
-struct Framing {
-    partial: Vec<u8>,
-    body_left: u64,
 }
 
 const ACCEPT: u8 = 1;
@@ -280,46 +275,5 @@ impl Relay {
 impl Side {
     fn fd(&self) -> RawFd {
         self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
-    }
-}
-
-impl Framing {
-    /// Follows the messages in these bytes; `false` when they are not HTTP/1.1 with a Content-Length.
-    fn take(&mut self, received: &[u8], requests: bool) -> bool {
-        let joined = if self.partial.is_empty() {
-            None
-        } else {
-            self.partial.extend_from_slice(received);
-            Some(std::mem::take(&mut self.partial))
-        };
-        let mut bytes = joined.as_deref().unwrap_or(received);
-        while !bytes.is_empty() {
-            if self.body_left > 0 {
-                let taken = self.body_left.min(bytes.len() as u64);
-                self.body_left -= taken;
-                bytes = &bytes[taken as usize..];
-                continue;
-            }
-            let mut fields = [httparse::EMPTY_HEADER; 64];
-            let head_bytes = if requests {
-                httparse::Request::new(&mut fields).parse(bytes)
-            } else {
-                httparse::Response::new(&mut fields).parse(bytes)
-            };
-            match head_bytes {
-                Ok(httparse::Status::Complete(head_bytes)) => {
-                    let length =
-                        fields.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-                    self.body_left = length.map_or(Some(0), |field| head::digits(field.value)).unwrap_or(0);
-                    bytes = &bytes[head_bytes..];
-                }
-                Ok(httparse::Status::Partial) => {
-                    self.partial = bytes.to_vec();
-                    return true;
-                }
-                Err(_) => return false,
-            }
-        }
-        true
     }
 }

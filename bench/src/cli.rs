@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bare_relay::{self, RelayArgs};
 use crate::compare::{self, CompareArgs};
+use crate::relay::{self, RuntimeRelayArgs};
 
 /// Side-by-side benchmarks of Ringway.
 #[derive(Debug, Parser)]
@@ -20,6 +21,10 @@ struct Cli {
 enum Command {
     /// Compares Ringway with other proxies: pinned, interleaved, CPU time per request.
     Compare(Box<CompareArgs>),
+    /// Compares the runtime's drivers and the bare relay, each under the same simple relay.
+    Runtimes(Box<CompareArgs>),
+    /// Runs the simple relay on one of the runtime's drivers.
+    Relay(RuntimeRelayArgs),
     /// Runs the bare relay, the floor of the comparison.
     BareRelay(RelayArgs),
     /// Runs the load tester: the same command line as `ringway-load`.
@@ -34,6 +39,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Runtimes(args) => compare::run(&args.for_runtimes()),
+        Command::Relay(args) => relay::run(&args),
         Command::BareRelay(args) => bare_relay::run(&args).map(|never| match never {}),
         Command::Load { args } => {
             let name = OsString::from("ringway-bench load");

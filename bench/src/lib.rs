@@ -6,3 +6,5 @@
 pub mod bare_relay;
 pub mod cli;
 pub mod compare;
+mod framing;
+pub mod relay;

@@ -221,3 +221,6 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
     }
     text.rsplit_once(':')?.0.parse::<IpAddr>().ok()
 }
+
+#[cfg(test)]
+mod tests;

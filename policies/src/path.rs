@@ -15,7 +15,7 @@
 //! | a segment of parameters only (`/;x/`) | refused |
 //! | `%2F` | refused, or kept and matched as `/` ([`PathRules::encoded_slash`]) |
 //! | `\`, `%5C`, encoded controls and NUL, bad encodings, overlong UTF-8 | refused |
-//! | `%25` before `2E`, `2F`, `5C` or `25` (encoded twice) | refused |
+//! | `%25` before the digits of a plain character, `/`, `\`, `;`, `%` or a control (encoded twice) | refused |
 //!
 //! Letters keep their case: paths are case-sensitive (RFC 9110 4.2.3), and so are prefixes. The query is not
 //! looked at.
@@ -171,7 +171,7 @@ fn push_segment(segment: &[u8], rules: PathRules, out: &mut Vec<u8>) -> Result<b
                 let value = decoded(after)?;
                 rest = after.get(2..).unwrap_or_default();
                 check_encoded(value, rest, rules)?;
-                if value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~') {
+                if is_unreserved(value) {
                     encoded_dot |= value == b'.';
                     out.push(value);
                 } else {
@@ -192,7 +192,12 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
         b'\\' => Err(PathError::Backslash),
         b'/' if rules.encoded_slash == EncodedSlash::Refuse => Err(PathError::EncodedSlash),
         b'%' => match decoded(after) {
-            Ok(b'.' | b'/' | b'\\' | b'%') => Err(PathError::DoubleEncoding),
+            // `%2520` and the like come from clients that encode twice by mistake, and hide nothing.
+            Ok(value)
+                if is_unreserved(value) || value < 0x20 || matches!(value, b'/' | b'\\' | b'%' | b';') =>
+            {
+                Err(PathError::DoubleEncoding)
+            }
             _ => Ok(()),
         },
         // Two to four bytes where UTF-8 has a shorter form: how `/` and `.` once got past checks.
@@ -261,6 +266,11 @@ pub(crate) fn match_key(path: &[u8], mut emit: impl FnMut(u8)) {
     }
 }
 
+/// RFC 3986 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 /// The byte that two hexadecimal digits stand for.
 fn decoded(digits: &[u8]) -> Result<u8, PathError> {
     let [high, low, ..] = digits else { return Err(PathError::InvalidEncoding) };
@@ -273,3 +283,6 @@ fn decoded(digits: &[u8]) -> Result<u8, PathError> {
 fn upper_hex(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,8 @@ impl RouteTable {
                 }
             }
         }
-        let exact = if host.is_empty() { None } else { self.host(hash, host) };
+        // A name that starts with a dot would find the wildcard that is kept under it.
+        let exact = if matches!(host, [] | [b'.', ..]) { None } else { self.host(hash, host) };
         let wildcards = wildcards.get(..wildcard_count).unwrap_or_default().iter().rev().copied();
         exact
             .into_iter()
@@ -384,3 +385,6 @@ const HASH_SEED: u64 = 0x517c_c1b7_2722_0a95;
 fn hash_byte(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+#[cfg(test)]
+mod tests;

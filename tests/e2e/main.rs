@@ -1,1 +1,28 @@
-fn main() {}
+//! The whole program from outside: a real process, real sockets, a client and an origin that say what they are told.
+//!
+//! Each file holds one subject. Where the driver matters, a test runs on each (`each_driver!`).
+
+mod access_log;
+mod admin;
+mod balance;
+mod cli;
+mod connections;
+mod deadlines;
+mod drain;
+mod drivers;
+mod early_response;
+mod expect_continue;
+mod faults;
+mod forwarding;
+mod limits;
+mod local_replies;
+mod memory;
+mod messages;
+mod pools;
+mod proxy_protocol;
+mod reload;
+mod retries;
+mod routes;
+mod slow_peers;
+mod targets;
+mod upgrade;

@@ -136,6 +136,11 @@ impl Ringway {
         self
     }
 
+    /// Sets any setting by its flag, without the dashes.
+    pub fn set(self, flag: &str, value: impl std::fmt::Display) -> Ringway {
+        self.argument(format!("--{flag}")).argument(value.to_string())
+    }
+
     pub fn argument(mut self, argument: impl Into<String>) -> Ringway {
         self.arguments.push(argument.into());
         self

@@ -1,1 +1,1 @@
-fn main() {}
+//! Other peoples programs.

@@ -1,1 +1,1 @@
-fn main() {}
+//! A bug that was found has a test here, in a file named for the rule it broke.

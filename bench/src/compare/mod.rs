@@ -79,6 +79,18 @@ pub struct CompareArgs {
     csv: Option<PathBuf>,
 }
 
+impl CompareArgs {
+    /// The shoot-out of the runtimes: their relays instead of the proxies, and only workloads that they can do.
+    pub fn for_runtimes(&self) -> CompareArgs {
+        let mut args = self.clone();
+        if args.peers.is_empty() {
+            args.peers = Peer::RELAYS.to_vec();
+        }
+        args.only.retain(|workload| !matches!(workload, Workload::Idle));
+        args
+    }
+}
+
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
@@ -142,7 +154,7 @@ impl Workload {
 /// Runs the comparison and prints its tables.
 pub fn run(args: &CompareArgs) -> io::Result<()> {
     child::watch_signals();
-    let wanted = if args.peers.is_empty() { Peer::value_variants().to_vec() } else { args.peers.clone() };
+    let wanted = if args.peers.is_empty() { Peer::PROXIES.to_vec() } else { args.peers.clone() };
     let mut bench = Bench::new(args)?;
     for peer in wanted {
         if let Err(missing) = bench.start(peer) {

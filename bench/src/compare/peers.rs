@@ -27,6 +27,14 @@ pub(crate) enum Peer {
     Haproxy,
     /// Envoy.
     Envoy,
+    /// The simple relay on the runtime's io_uring driver.
+    RelayUring,
+    /// The simple relay on the runtime's epoll driver.
+    RelayEpoll,
+    /// The simple relay on monoio (feature `monoio`).
+    RelayMonoio,
+    /// The simple relay on glommio (feature `glommio`).
+    RelayGlommio,
 }
 
 /// A program with its arguments.
@@ -36,6 +44,21 @@ pub(super) struct Launch {
 }
 
 impl Peer {
+    /// What `compare` runs unless told otherwise.
+    pub(super) const PROXIES: &[Peer] = &[
+        Peer::Ringway,
+        Peer::RingwayEpoll,
+        Peer::RingwayB,
+        Peer::Bare,
+        Peer::Nginx,
+        Peer::Haproxy,
+        Peer::Envoy,
+    ];
+
+    /// What `runtimes` runs unless told otherwise.
+    pub(super) const RELAYS: &[Peer] =
+        &[Peer::Bare, Peer::RelayUring, Peer::RelayEpoll, Peer::RelayMonoio, Peer::RelayGlommio];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Peer::Ringway => "ringway (uring)",
@@ -45,6 +68,10 @@ impl Peer {
             Peer::Nginx => "nginx",
             Peer::Haproxy => "HAProxy",
             Peer::Envoy => "Envoy",
+            Peer::RelayUring => "relay on uring",
+            Peer::RelayEpoll => "relay on epoll",
+            Peer::RelayMonoio => "relay on monoio",
+            Peer::RelayGlommio => "relay on glommio",
         }
     }
 
@@ -71,10 +98,11 @@ impl Peer {
                 let more = options.ringway_b_args.as_ref().unwrap_or(&options.ringway_args);
                 ringway(binary, "uring", more, listen, origin)
             }
-            Peer::Bare => {
-                let args = ["bare-relay", "--listen", &listen.to_string(), "--origin", &origin.to_string()];
-                Ok(Launch { program: std::env::current_exe()?, args: args.map(OsString::from).to_vec() })
-            }
+            Peer::Bare => own(&["bare-relay"], listen, origin),
+            Peer::RelayUring => own(&["relay", "--io", "uring"], listen, origin),
+            Peer::RelayEpoll => own(&["relay", "--io", "epoll"], listen, origin),
+            Peer::RelayMonoio => own(&["relay", "--io", "monoio"], listen, origin),
+            Peer::RelayGlommio => own(&["relay", "--io", "glommio"], listen, origin),
             Peer::Nginx => {
                 let program = find(options.nginx.as_deref(), "nginx", "apt-get install nginx")?;
                 let config =
@@ -107,6 +135,13 @@ impl Peer {
             }
         }
     }
+}
+
+/// A relay that is part of this program.
+fn own(command: &[&str], listen: SocketAddr, origin: SocketAddr) -> io::Result<Launch> {
+    let (listen, origin) = (listen.to_string(), origin.to_string());
+    let args = command.iter().copied().chain(["--listen", &listen, "--origin", &origin]);
+    Ok(Launch { program: std::env::current_exe()?, args: args.map(OsString::from).collect() })
 }
 
 /// Default configuration: routing, statistics and timeouts on; access log off as for the others.

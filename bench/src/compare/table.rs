@@ -14,7 +14,8 @@ use super::measure::Run;
 use super::peers::Peer;
 use super::{CompareArgs, Workload};
 
-/// Prints medians over the rounds, the spread of the CPU time, and ratios against Ringway on io_uring.
+/// Prints medians over the rounds, the spread of the CPU time, and ratios against the first proxy of the
+/// table: Ringway on io_uring where it runs.
 pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
     let rate =
         if workload == Workload::Rate { format!(" at {} requests/s", args.rate) } else { String::new() };
@@ -26,7 +27,7 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
         args.seconds
     );
     println!(
-        "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ÷ ringway | requests/s ÷ ringway \
+        "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ratio | requests/s ratio \
          | p50 µs | p99 µs | p99.9 µs | tester µs | errors |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
@@ -38,7 +39,9 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
     };
     let cpu: &dyn Fn(&Report) -> f64 = &|report| report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
     let per_second: &dyn Fn(&Report) -> f64 = &|report| report.requests_per_second;
-    let (own_cpu, own_per_second) = (median(&of(Peer::Ringway, cpu)), median(&of(Peer::Ringway, per_second)));
+    // Ringway on io_uring where it runs, else the first of those that do.
+    let base = runs.iter().map(|run| run.peer).min_by_key(|&peer| peer as usize).unwrap_or(Peer::Ringway);
+    let (own_cpu, own_per_second) = (median(&of(base, cpu)), median(&of(base, per_second)));
     for &peer in Peer::value_variants() {
         let spread = of(peer, cpu);
         let (Some(lowest), Some(highest)) = (spread.first(), spread.last()) else { continue };

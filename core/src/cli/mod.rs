@@ -4,7 +4,6 @@ mod args;
 mod check;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::ArgMatches;
 
@@ -48,7 +47,7 @@ fn run(given: &ArgMatches) -> ExitCode {
 
 /// Hands over to the proxy.
 fn serve(config: Config, source: ConfigSource) -> ExitCode {
-    crate::server::run(Arc::new(config), source)
+    crate::server::run(config, source)
 }
 
 /// What flags and environment say.

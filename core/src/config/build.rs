@@ -7,9 +7,9 @@ use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
 use super::settings::Id;
 use super::{
-    AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, ClusterConfig, EndpointConfig,
-    ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig, ProcessConfig,
-    ProxyProtocolVersion, RouteConfig,
+    AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
+    EndpointConfig, ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig,
+    ProcessConfig, ProxyProtocolVersion, RouteConfig,
 };
 use crate::io::Address;
 
@@ -136,8 +136,7 @@ fn read_token(path: &Path) -> Result<String, String> {
 
 /// Builds a listener.
 pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
-    let every_peer =
-        || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| super::value::parse_cidr(text)).collect();
+    let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()).collect();
     ListenerConfig {
         name: name.to_owned(),
         bind,
@@ -153,7 +152,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
                 Some("off") => ForwardedStyle::Off,
                 _ => ForwardedStyle::XForwarded,
             },
-            trusted: view.cidrs(Id::TrustedProxies),
+            trusted: CidrSet::new(&view.cidrs(Id::TrustedProxies)),
             via: view.bool(Id::Via),
             request_id: view.bool(Id::RequestId),
             reason_header: view.bool(Id::ReasonHeader),

@@ -17,6 +17,8 @@ pub struct Config {
     pub listeners: Vec<Arc<ListenerConfig>>,
     pub clusters: Vec<Arc<ClusterConfig>>,
     pub routes: Vec<Arc<RouteConfig>>,
+    /// The match table over `routes`.
+    pub route_table: RouteTable,
     /// Where each value comes from: for the dump and for the comparison with the next generation.
     pub sources: Sources,
     /// What works and is probably not what was meant.
@@ -145,7 +147,7 @@ pub struct ListenerLimits {
 pub struct ForwardedConfig {
     pub style: ForwardedStyle,
     /// Peers whose forwarding headers and request ids are kept; all others' are replaced.
-    pub trusted: Vec<Cidr>,
+    pub trusted: CidrSet,
     pub via: bool,
     pub request_id: bool,
     /// `x-ringway-reason` on local replies.
@@ -153,10 +155,14 @@ pub struct ForwardedConfig {
 }
 
 pub use ringway_policies::balance::Balance;
-pub use ringway_policies::cidr::Cidr;
+pub use ringway_policies::cidr::{Cidr, CidrSet};
+use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+
+/// Longer than any connection lives: the deadline of what has none.
+pub const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub use ringway_policies::forwarded::ForwardedStyle;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
     pub name: String,
     pub endpoints: Vec<EndpointConfig>,
@@ -188,7 +194,7 @@ pub enum EndpointConfig {
     },
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PoolConfig {
     pub idle_timeout: Duration,
     /// Age after which a connection is not used again; zero is unlimited.
@@ -219,4 +225,20 @@ pub struct RouteConfig {
     pub tunnel_idle_timeout: Duration,
     /// Whether CONNECT is answered with a tunnel to the cluster.
     pub connect: bool,
+}
+
+/// The match table over routes.
+///
+/// # Errors
+/// When two routes match the very same requests, or a host or prefix has no meaning; routes are named by index.
+pub(super) fn route_table(routes: &[Arc<RouteConfig>]) -> Result<RouteTable, RouteError> {
+    let rules: Vec<RouteRule<'_>> = routes
+        .iter()
+        .map(|route| RouteRule {
+            listeners: &route.listeners,
+            hosts: &route.hosts,
+            path_prefix: &route.path_prefix,
+        })
+        .collect();
+    RouteTable::build(&rules)
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place, did_you_mean, quote};
 use super::file::At;
@@ -110,7 +112,8 @@ impl Binds {
     }
 }
 
-/// Which route matches what: two that match the same could never both be chosen.
+/// Which route matches what: of two that match the same, one would never be chosen. A route that names its listener
+/// goes before one for all listeners, so these two do not collide.
 #[derive(Default)]
 pub(super) struct Claims {
     claims: HashMap<(String, String), Vec<Claim>>,
@@ -213,6 +216,26 @@ fn memory(
         );
         findings.push(ConfigError::new(place(id), Setting::of(id).key, problem).warning());
     }
+}
+
+/// Builds the table that workers will use and throws it away: what the checks before it let through, it takes.
+/// The name of the route that it refuses, and why.
+pub(super) fn route_table(config: &Config) -> Option<(String, String)> {
+    let rules: Vec<RouteRule<'_>> = config
+        .routes
+        .iter()
+        .map(|route| RouteRule {
+            listeners: &route.listeners,
+            hosts: &route.hosts,
+            path_prefix: &route.path_prefix,
+        })
+        .collect();
+    let error = RouteTable::build(&rules).err()?;
+    let (RouteError::Duplicate { second: index, .. }
+    | RouteError::InvalidHost { rule: index, .. }
+    | RouteError::InvalidPrefix { rule: index, .. }) = error;
+    let name = config.routes.get(index).map(|route| route.name.clone()).unwrap_or_default();
+    Some((name, error.to_string()))
 }
 
 /// What works and is probably not meant. `place` finds where an item of the file is.

@@ -16,6 +16,7 @@ impl Config {
     /// One route from every listener to one cluster, everything else at its default.
     pub fn simple(listen: &[Address], endpoints: &[EndpointConfig], process: ProcessConfig) -> Config {
         let listeners = listen.iter().enumerate();
+        let route = Arc::new(RouteConfig::catch_all("default", 0));
         Config {
             generation: 1,
             process,
@@ -25,7 +26,8 @@ impl Config {
                 })
                 .collect(),
             clusters: vec![Arc::new(ClusterConfig::new("upstream", endpoints.to_vec()))],
-            routes: vec![Arc::new(RouteConfig::catch_all("default", 0))],
+            route_table: super::built::route_table(std::slice::from_ref(&route)).unwrap_or_default(),
+            routes: vec![route],
             sources: Sources::default(),
             warnings: Vec::new(),
         }

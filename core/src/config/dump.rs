@@ -3,7 +3,7 @@
 use super::json::Json;
 use super::layer::{Own, View};
 use super::settings::{Scope, Setting};
-use super::value::{Kind, Value, show_cidr};
+use super::value::{Kind, Value};
 use super::{Config, EndpointConfig};
 
 impl Config {
@@ -103,7 +103,9 @@ fn write_value(json: &mut Json, setting: &Setting, value: &Value) {
         _ if matches!(setting.kind, Kind::Secret) => json.string("***"),
         Value::Bool(value) => json.bool(*value),
         Value::Count(value) => json.number(*value),
-        Value::Cidrs(cidrs) => json.array(|json| cidrs.iter().for_each(|cidr| json.string(&show_cidr(cidr)))),
+        Value::Cidrs(cidrs) => {
+            json.array(|json| cidrs.iter().for_each(|cidr| json.string(&cidr.to_string())))
+        }
         Value::Tokens(tokens) => json.array(|json| tokens.iter().for_each(|token| json.string(token))),
         other => json.string(&other.show()),
     }

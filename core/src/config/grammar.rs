@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ringway_policies::path::{self, PathRules, PathVerdict};
+
 use super::EndpointConfig;
 use super::error::quote;
 use super::value::Mismatch;
@@ -11,6 +13,9 @@ const ENDPOINT: &str = "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.inter
 const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, or unix:/path";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
+/// What the route table looks at of a request's host.
+const WILDCARD_LABELS_MAX: usize = 16;
+const PREFIX_BYTES_MAX: usize = 4096;
 
 fn wrong(expected: &str, hint: impl Into<String>) -> Mismatch {
     Mismatch { expected: expected.to_owned(), hint: Some(hint.into()) }
@@ -118,6 +123,9 @@ pub(super) fn host_pattern(text: &str) -> Result<String, Mismatch> {
     if name.contains('*') {
         return Err(wrong(HOST, "`*` stands for whole labels at the front only"));
     }
+    if !star.is_empty() && name.split('.').count() > WILDCARD_LABELS_MAX {
+        return Err(wrong(HOST, format!("at most {WILDCARD_LABELS_MAX} labels after `*.`")));
+    }
     match host_name(name) {
         Ok(name) => Ok(format!("{star}{name}")),
         Err(hint) => Err(Mismatch { expected: HOST.to_owned(), hint }),
@@ -142,10 +150,7 @@ fn host_name(text: &str) -> Result<String, Option<String>> {
     if name.split('.').all(label) { Ok(name) } else { Err(None) }
 }
 
-/// Reads a path prefix: as it is matched, without a trailing slash.
-///
-/// What two parsers could read differently is not a prefix: dot segments, empty segments, encoded
-/// slashes, and characters that a path cannot hold (RFC 3986, 3.3).
+/// Reads a path prefix: as it is matched, in the normal form of paths and without a trailing slash.
 pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     if !text.starts_with('/') {
         return Err(wrong(PREFIX, format!("begin with a slash: {}", quote(&format!("/{text}")))));
@@ -153,28 +158,27 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     if text.contains(['?', '#']) {
         return Err(wrong(PREFIX, "queries and fragments are not part of a path"));
     }
-    if text.contains('*') {
+    if text.contains(';') {
+        return Err(wrong(PREFIX, "parameters (`;…`) are not matched: leave them out"));
+    }
+    if text.ends_with('*') {
         return Err(wrong(PREFIX, "a prefix needs no `*`: it matches everything below it"));
     }
-    if text.contains("//") {
-        return Err(wrong(PREFIX, "without empty segments (`//`)"));
+    if text.len() > PREFIX_BYTES_MAX {
+        return Err(wrong(PREFIX, format!("prefixes have at most {PREFIX_BYTES_MAX} bytes")));
     }
-    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err(wrong(PREFIX, "without `.` and `..` segments"));
+    let mut normal = Vec::new();
+    match path::check_or_normalise(text.as_bytes(), PathRules::default(), &mut normal) {
+        Err(error) => Err(wrong(PREFIX, format!("requests with such a path are refused ({error})"))),
+        Ok(PathVerdict::Normalised) => {
+            let normal = String::from_utf8_lossy(&normal).into_owned();
+            Err(wrong(PREFIX, format!("paths are matched in their normal form: write {}", quote(&normal))))
+        }
+        Ok(PathVerdict::Unchanged) => {
+            let trimmed = text.strip_suffix('/').unwrap_or(text);
+            Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+        }
     }
-    let lower = text.to_ascii_lowercase();
-    if ["%2f", "%5c", "%2e", "%00"].iter().any(|encoded| lower.contains(encoded)) || text.contains('\\') {
-        return Err(wrong(
-            PREFIX,
-            "without encoded slashes, dots and backslashes, which others read differently",
-        ));
-    }
-    let pchar = |c: u8| c.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@/%".contains(&c);
-    if !text.bytes().all(pchar) || text.len() > 4096 {
-        return Err(wrong(PREFIX, "other characters are written percent-encoded (RFC 3986, 3.3)"));
-    }
-    let trimmed = text.strip_suffix('/').unwrap_or(text);
-    Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
 }
 
 #[cfg(test)]
@@ -263,7 +267,9 @@ mod tests {
             ("/", Some("/")),
             ("/a", Some("/a")),
             ("/a/", Some("/a")),
-            ("/a/b%20c;v=1", Some("/a/b%20c;v=1")),
+            ("/a/b%20c", Some("/a/b%20c")),
+            ("/a;v=1", None),
+            ("/%61", None),
             ("a", None),
             ("", None),
             ("/a//b", None),

@@ -15,8 +15,9 @@ use super::layer::{Layer, Origin, Own, View};
 use super::settings::{Id, Scope, Setting};
 use super::source::{ConfigSource, Given};
 use super::tree::{self, FILE_BYTES_MAX, Mark, SourceFile};
-use super::{Config, EndpointConfig, ListenerConfig, RouteConfig, Sources};
+use super::{Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, built};
 use crate::io::Address;
+use ringway_policies::route::{RouteError, RouteTable};
 
 impl Config {
     /// Reads the configuration of a source. It may be called again at any time, on any thread: a reload does.
@@ -84,14 +85,15 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     }
     let cluster = build::cluster("upstream", endpoints, &view);
     let parts = RouteParts { path_prefix: "/".to_owned(), ..RouteParts::default() };
-    let route = build::route("default".to_owned(), parts, &view);
+    let route = Arc::new(build::route("default".to_owned(), parts, &view));
     let sources = Sources { base, ..Sources::default() };
     Some(Config {
         generation: 1,
         process,
         listeners,
         clusters: vec![Arc::new(cluster)],
-        routes: vec![Arc::new(route)],
+        route_table: built::route_table(std::slice::from_ref(&route)).unwrap_or_default(),
+        routes: vec![route],
         sources,
         warnings: Vec::new(),
     })
@@ -214,8 +216,10 @@ impl<'a> Assembly<'a> {
             routes: route_owns,
             file: Some(file.path.clone()),
         };
+        let route_table = self.route_table(&routes);
+        let warnings = Vec::new();
         let config =
-            Config { generation: 1, process, listeners, clusters, routes, sources, warnings: Vec::new() };
+            Config { generation: 1, process, listeners, clusters, routes, route_table, sources, warnings };
         self.overall(&config);
         config
     }
@@ -318,6 +322,22 @@ impl<'a> Assembly<'a> {
             }
         }
         (routes, owns)
+    }
+
+    /// The match table. What it refuses beyond the checks above is an error too.
+    fn route_table(&mut self, routes: &[Arc<RouteConfig>]) -> RouteTable {
+        built::route_table(routes).unwrap_or_else(|error| {
+            let rule = match &error {
+                RouteError::Duplicate { second, .. } => *second,
+                RouteError::InvalidHost { rule, .. } | RouteError::InvalidPrefix { rule, .. } => *rule,
+            };
+            if !self.findings.has_errors() {
+                let name = routes.get(rule).map_or("?", |route| &route.name);
+                let place = self.file.place(Mark::default());
+                self.findings.push(ConfigError::new(place, format!("routes ({name})"), error.to_string()));
+            }
+            RouteTable::default()
+        })
     }
 
     fn hosts(&mut self, route: &FileRoute, path: &str) -> Vec<String> {
@@ -429,6 +449,13 @@ impl<'a> Assembly<'a> {
             (file.place(at), format!("{what}[{index}]"))
         };
         check::warnings(config, &place, self.findings);
+        if let Some((route, problem)) = check::route_table(config) {
+            self.findings.push(ConfigError::new(
+                file.whole(),
+                format!("routes ({})", quote(&route)),
+                problem,
+            ));
+        }
     }
 }
 

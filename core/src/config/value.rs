@@ -1,6 +1,6 @@
 //! One value of a setting: how it is written, which values it may have, how it is shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -122,9 +122,7 @@ impl Kind {
             Kind::Path => Ok(Value::Path(PathBuf::from(text))),
             Kind::Text | Kind::Secret if text.is_empty() || text.chars().any(char::is_control) => Err(None),
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
-            Kind::Cidrs => {
-                split_list(text).map(|item| parse_cidr(item).ok_or(None)).collect_list(Value::Cidrs)
-            }
+            Kind::Cidrs => split_list(text).map(parse_cidr).collect_list(Value::Cidrs),
             Kind::Tokens => {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
             }
@@ -229,30 +227,18 @@ impl Value {
             Value::SocketAddr(value) => value.to_string(),
             Value::Path(value) => value.display().to_string(),
             Value::Text(value) => value.clone(),
-            Value::Cidrs(value) => value.iter().map(show_cidr).collect::<Vec<_>>().join(","),
+            Value::Cidrs(value) => value.iter().map(Cidr::to_string).collect::<Vec<_>>().join(","),
             Value::Tokens(value) => value.join(","),
         }
     }
 }
 
-/// Reads `10.0.0.0/8` or a single address.
-pub(super) fn parse_cidr(text: &str) -> Option<Cidr> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    let network: IpAddr = address.parse().ok()?;
-    let bits = if network.is_ipv4() { 32 } else { 128 };
-    let prefix_length = match length {
-        Some(length) => whole_number(length).ok().and_then(|length| u8::try_from(length).ok())?,
-        None => bits,
-    };
-    (prefix_length <= bits).then_some(Cidr { network, prefix_length })
-}
-
-/// Writes an address block.
-pub(super) fn show_cidr(cidr: &Cidr) -> String {
-    format!("{}/{}", cidr.network, cidr.prefix_length)
+/// Reads an address block; where bits lie beyond the prefix, the hint is what was probably meant.
+fn parse_cidr(text: &str) -> Result<Cidr, Option<String>> {
+    text.parse().map_err(|error: String| {
+        let meant = error.split_once("did you mean ")?.1.trim_end_matches('?');
+        Some(format!("did you mean `{meant}`?"))
+    })
 }
 
 /// Reads an HTTP token, in lower case.

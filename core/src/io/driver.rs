@@ -56,6 +56,16 @@ impl Backend {
         })
     }
 
+    /// Submits what is ready to be: before the turn decides how long to wait, because this may wake tasks.
+    pub(super) fn prepare(&self, rt: &Runtime) {
+        each!(self, driver => driver.prepare(rt));
+    }
+
+    /// Receives wait for a free buffer.
+    pub(super) fn is_starved(&self) -> bool {
+        each!(self, driver => driver.is_starved())
+    }
+
     /// Submits what is queued and handles what has happened, waiting up to `timeout` (`None`: as long as it takes).
     pub(super) fn turn(&self, rt: &Runtime, timeout: Option<Duration>) {
         each!(self, driver => driver.turn(rt, timeout));
@@ -85,18 +95,30 @@ impl Backend {
     }
 
     /// Asks the outstanding receive to end. False when it has ended by now.
-    pub(super) fn cancel_recv(&self, rt: &Runtime, key: u32, slot: &mut Slot) -> bool {
-        each!(self, driver => driver.cancel_recv(rt, key, slot))
+    pub(super) fn cancel_recv(&self, key: u32, slot: &mut Slot) -> bool {
+        match self {
+            Backend::Uring(driver) => driver.cancel_recv(key, slot),
+            Backend::Epoll(driver) => driver.cancel_recv(slot),
+        }
     }
 
     /// Starts sending what is queued: no send is outstanding. Returns who waited for what was sent at once.
     pub(super) fn start_send(&self, rt: &Runtime, key: u32, slot: &mut Slot) -> Option<Waker> {
-        each!(self, driver => driver.start_send(rt, key, slot))
+        match self {
+            Backend::Uring(driver) => {
+                driver.start_send(key, slot);
+                None
+            }
+            Backend::Epoll(driver) => driver.start_send(rt, slot),
+        }
     }
 
     /// Cancels and closes. True when the slot may be removed at once.
-    pub(super) fn close(&self, rt: &Runtime, key: u32, slot: &mut Slot) -> bool {
-        each!(self, driver => driver.close(rt, key, slot))
+    pub(super) fn close(&self, slot: &mut Slot) -> bool {
+        match self {
+            Backend::Uring(driver) => driver.close(slot),
+            Backend::Epoll(driver) => driver.close(slot),
+        }
     }
 
     /// Lets go of a descriptor that leaves the runtime.
@@ -114,20 +136,23 @@ impl Backend {
 
     /// Stops accepting. True when the listener may be removed at once.
     pub(super) fn close_listener(&self, rt: &Runtime, key: u32) -> bool {
-        each!(self, driver => driver.close_listener(rt, key))
+        match self {
+            Backend::Uring(driver) => driver.close_listener(rt, key),
+            Backend::Epoll(_) => true,
+        }
     }
 
     /// Wakes another executor without a system call of its own. False when this driver cannot.
-    pub(super) fn message(&self, rt: &Runtime, to: &Arc<Remote>) -> bool {
+    pub(super) fn message(&self, to: &Arc<Remote>) -> bool {
         match self {
-            Backend::Uring(driver) => driver.message(rt, to),
+            Backend::Uring(driver) => driver.message(to),
             Backend::Epoll(_) => false,
         }
     }
 
     /// Polls a stream once for readiness; the result goes to `slot::on_polled`.
-    pub(super) fn poll_ready(&self, rt: &Runtime, key: u32, slot: &mut Slot, events: u32) {
-        each!(self, driver => driver.poll_ready(rt, key, slot, events));
+    pub(super) fn poll_ready(&self, key: u32, slot: &mut Slot, events: u32) {
+        each!(self, driver => driver.poll_ready(key, slot, events));
     }
 
     /// Cancels everything and waits until the kernel refers to no memory of ours.

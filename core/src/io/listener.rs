@@ -29,6 +29,8 @@ pub(crate) struct ListenerSlot {
     waker: Option<Waker>,
     pub(super) armed: bool,
     pub(super) cancelled: bool,
+    /// epoll: the socket is registered.
+    pub(super) registered: bool,
     /// The `Listener` is gone.
     pub(super) closed: bool,
     /// An errno that accept reported: descriptors ran out, or the socket is unusable.
@@ -62,6 +64,7 @@ impl Listener {
                 waker: None,
                 armed: false,
                 cancelled: false,
+                registered: false,
                 closed: false,
                 error: 0,
                 reserve: socket::reserve_descriptor().ok(),

@@ -104,6 +104,11 @@ impl Pool {
         Some((index, self.meta(index).base))
     }
 
+    /// Whether [`Pool::take`] would find one.
+    pub(super) fn has_free(&self) -> bool {
+        self.fresh.get() < self.buffers_max || !self.free.borrow().is_empty()
+    }
+
     /// Gives a buffer back that no chunk was made of.
     pub(super) fn give(&self, index: u32) {
         self.free.borrow_mut().push(index);

@@ -18,7 +18,7 @@ use super::executor::Executor;
 use super::listener::ListenerSlot;
 use super::pool::Pool;
 use super::slab::Slab;
-use super::slot::{SendState, Slot};
+use super::slot::{RELIEF_INTERVAL, SendState, Slot};
 use super::timer::{Clock, Wheel};
 use super::waker::{Remote, Woken};
 use super::{RuntimeConfig, socket};
@@ -42,6 +42,8 @@ pub(crate) struct Runtime {
     /// What one stream may hold received but undelivered.
     pub(super) connection_bytes_max: u32,
     pub(super) driver: Backend,
+    /// When a stream was last reset for its memory.
+    pub(super) relieved_at: Cell<Option<Instant>>,
     trimmed_at: Cell<Instant>,
     woken: RefCell<Vec<Waker>>,
 }
@@ -87,6 +89,7 @@ impl Runtime {
             remote,
             connection_bytes_max: buffers.connection_bytes_max.max(buffers.buffer_bytes),
             driver,
+            relieved_at: Cell::new(None),
             trimmed_at: Cell::new(Instant::now()),
             woken: RefCell::default(),
         })
@@ -114,12 +117,16 @@ impl Runtime {
 
     /// Asks the kernel once, waiting until something happens, and wakes whom it concerns.
     fn turn(&self) {
-        let timeout = if self.exec.is_idle() && self.remote.fall_asleep() {
+        self.driver.prepare(self);
+        let mut timeout = if self.exec.is_idle() && self.remote.fall_asleep() {
             let next = self.timers.borrow().next();
             next.map(|tick| self.clock.until(tick))
         } else {
             Some(Duration::ZERO)
         };
+        if self.driver.is_starved() {
+            timeout = Some(timeout.unwrap_or(RELIEF_INTERVAL).min(RELIEF_INTERVAL));
+        }
         self.driver.turn(self, timeout);
         self.remote.wake_up();
         self.clock.update();

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use std::{io, mem, ptr};
 
 use super::error::{MEMORY_RESET, errno_error};
@@ -23,6 +24,9 @@ const SEND_STATES_MAX: usize = 256;
 
 /// Chunks up to this size are copied behind a waiting one rather than holding a buffer each.
 const APPEND_BYTES_MAX: usize = 2048;
+
+/// Time for the buffers of a stream that was reset to come back before another one is reset.
+pub(super) const RELIEF_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One bit each of [`Slot::flags`].
 pub(super) mod flag {
@@ -103,6 +107,8 @@ pub(crate) struct Rare {
     /// The task that waits for readiness, and what the poll said.
     pub(super) poll_waker: Option<Waker>,
     pub(super) poll_result: Option<i32>,
+    /// epoll: what is waited for.
+    pub(super) poll_events: u32,
 }
 
 impl SendState {
@@ -364,8 +370,19 @@ pub(super) struct Contents {
     _wakers: [Option<Waker>; 4],
 }
 
+/// Buffers ran out and receives wait for one. Resets the largest holder, unless one was reset a moment ago and its buffers
+/// are still on their way back. True when there may be a free buffer now.
+pub(super) fn relieve_memory(rt: &Runtime) -> bool {
+    let now = rt.clock.now();
+    if rt.relieved_at.get().is_some_and(|at| now.duration_since(at) < RELIEF_INTERVAL) {
+        return false;
+    }
+    rt.relieved_at.set(Some(now));
+    reset_largest_holder(rt) && rt.pool.has_free()
+}
+
 /// Resets the stream that holds the most buffers, because there are no more. True when one was found.
-pub(super) fn reset_largest_holder(rt: &Runtime) -> bool {
+fn reset_largest_holder(rt: &Runtime) -> bool {
     let mut held: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
     rt.pool.holders(|stream| *held.entry(stream).or_default() += 1);
     let largest = held

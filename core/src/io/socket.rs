@@ -206,6 +206,14 @@ pub(super) fn peer_address(fd: RawFd) -> io::Result<Address> {
     name_of(fd, libc::getpeername)
 }
 
+/// The address that a socket is bound to; with port 0, the one that the kernel chose.
+///
+/// # Errors
+/// Those of getsockname(2), or when the socket is neither TCP nor UNIX.
+pub fn socket_address(socket: &OwnedFd) -> io::Result<Address> {
+    local_address(socket.as_raw_fd())
+}
+
 pub(super) fn local_address(fd: RawFd) -> io::Result<Address> {
     name_of(fd, libc::getsockname)
 }
@@ -217,6 +225,14 @@ fn name_of(fd: RawFd, call: NameCall) -> io::Result<Address> {
     // SAFETY: both calls write at most `len` bytes of the storage, and the length.
     cvt(unsafe { call(fd, (&raw mut name.storage).cast(), &raw mut name.len) })?;
     name.address().ok_or_else(|| io::Error::other("the socket is neither TCP nor UNIX"))
+}
+
+/// Whether neither bytes nor a FIN nor an error wait in the socket.
+pub(super) fn is_silent(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: one writable byte.
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    n < 0 && last_errno() == libc::EAGAIN
 }
 
 /// The pending error of a socket (SO_ERROR), cleared by the call; 0 is none.

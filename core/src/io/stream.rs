@@ -232,6 +232,10 @@ impl Stream {
             if !slot.is_empty() || slot.send_error != 0 || slot.unsent() > 0 || slot.pending > 0 {
                 return Err(NotIdle);
             }
+            // What came too late to be delivered here is still in the socket.
+            if !socket::is_silent(slot.fd) {
+                return Err(NotIdle);
+            }
             rt.driver.release(slot);
             // SAFETY: the slot owned the descriptor and forgets it here; its drop then has nothing to close.
             Ok(unsafe { OwnedFd::from_raw_fd(std::mem::replace(&mut slot.fd, -1)) })
@@ -256,7 +260,7 @@ impl Stream {
         poll_fn(|cx| {
             self.slot(Poll::Ready(()), |rt, slot| {
                 slot.clear(flag::RECV_STARVED);
-                if !slot.has(flag::RECV_ARMED) || !rt.driver.cancel_recv(rt, self.key, slot) {
+                if !slot.has(flag::RECV_ARMED) || !rt.driver.cancel_recv(self.key, slot) {
                     return Poll::Ready(());
                 }
                 slot.wait_recv(cx);
@@ -300,7 +304,7 @@ impl Drop for Stream {
                 let Some(slot) = slots.get_mut(self.key) else { return };
                 slot.clear(flag::HANDLE);
                 let contents = slot.take_contents();
-                if rt.driver.close(rt, self.key, slot) {
+                if rt.driver.close(slot) {
                     if let Some(slot) = slots.remove(self.key) {
                         drop(slots);
                         retire(rt, slot);

@@ -1,17 +1,12 @@
 //! Tests of the face, each on every driver.
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
 
 /// Runs `test` on each driver.
 fn on_each(mut change: impl FnMut(&mut RuntimeConfig), test: impl AsyncFn()) {
-    for driver in [Driver::Uring] {
+    for driver in [Driver::Uring, Driver::Epoll] {
         let mut config = RuntimeConfig { driver, ring_entries: 64, ..RuntimeConfig::default() };
         change(&mut config);
         eprintln!("driver: {driver}");

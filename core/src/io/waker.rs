@@ -188,7 +188,7 @@ impl Remote {
             }
         }
         if self.asleep.swap(false, Ordering::SeqCst) {
-            let by_ring = Runtime::try_with(|rt| rt.driver.message(rt, self)).unwrap_or(false);
+            let by_ring = Runtime::try_with(|rt| rt.driver.message(self)).unwrap_or(false);
             if !by_ring {
                 self.ring_eventfd();
             }

@@ -150,7 +150,7 @@ impl BodyDecoder {
     /// Bytes of content that are certain to follow without framing in between: of the body where its length is
     /// declared, else of the current chunk.
     pub fn contiguous(&self) -> u64 {
-        self.remaining
+        if matches!(self.state, State::Exact | State::Data) { self.remaining } else { 0 }
     }
 
     /// Moves past content that did not go through [`BodyDecoder::next`]; at most [`BodyDecoder::contiguous`].
@@ -411,3 +411,6 @@ impl Trailers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,29 +102,17 @@ fn incomplete(input: &[u8], window: usize, limits: &HeadLimits) -> Result<Parsed
 #[cold]
 fn why(input: &[u8], error: httparse::Error) -> RequestError {
     let line = input.split(|b| *b == b'\n').next().unwrap_or_default();
+    let word = |index| line.split(|b| *b == b' ').nth(index).unwrap_or_default();
     match error {
         httparse::Error::TooManyHeaders => RequestError::TooManyFields,
-        httparse::Error::Version => {
-            let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-            if version.starts_with(b"HTTP/") {
-                RequestError::UnsupportedVersion
-            } else {
-                RequestError::InvalidRequestLine
-            }
+        httparse::Error::Version if word(2).starts_with(b"HTTP/") => RequestError::UnsupportedVersion,
+        httparse::Error::Token if word(1).iter().any(|b| !matches!(b, 0x21..0x7f | b'\r')) => {
+            RequestError::InvalidTarget
         }
-        httparse::Error::Token => {
-            let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
-            if target.iter().any(|b| !(0x21..0x7f).contains(b) && *b != b'\r') {
-                RequestError::InvalidTarget
-            } else {
-                RequestError::InvalidRequestLine
-            }
-        }
-        httparse::Error::NewLine | httparse::Error::Status => {
-            diagnose::broken_rule(input, HeadError::InvalidStartLine).into()
-        }
-        httparse::Error::HeaderName => diagnose::broken_rule(input, HeadError::InvalidFieldName).into(),
-        httparse::Error::HeaderValue => diagnose::broken_rule(input, HeadError::InvalidFieldValue).into(),
+        httparse::Error::Version | httparse::Error::Token => RequestError::InvalidRequestLine,
+        httparse::Error::NewLine | httparse::Error::Status => diagnose::start_line_rule(input).into(),
+        httparse::Error::HeaderName => diagnose::field_rule(input, HeadError::InvalidFieldName).into(),
+        httparse::Error::HeaderValue => diagnose::field_rule(input, HeadError::InvalidFieldValue).into(),
     }
 }
 
@@ -284,3 +272,6 @@ fn span(start: usize, len: usize) -> Span {
     // Ranges of a head, which is at most `HeadLimits::bytes_max` long.
     Span { start: start as u32, end: (start + len) as u32 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,11 +146,16 @@ fn connection(bytes: &[u8], head: &mut ResponseHead) -> Result<(), ResponseError
 fn why(input: &[u8], error: httparse::Error) -> ResponseError {
     match error {
         httparse::Error::TooManyHeaders => ResponseError::TooManyFields,
-        httparse::Error::Version => ResponseError::UnsupportedVersion,
-        httparse::Error::Token | httparse::Error::Status | httparse::Error::NewLine => {
-            diagnose::broken_rule(input, HeadError::InvalidStartLine).into()
+        httparse::Error::Version if matches!(input.get(..8), Some(b"HTTP/1.1" | b"HTTP/1.0")) => {
+            ResponseError::InvalidStatusLine
         }
-        httparse::Error::HeaderName => diagnose::broken_rule(input, HeadError::InvalidFieldName).into(),
-        httparse::Error::HeaderValue => diagnose::broken_rule(input, HeadError::InvalidFieldValue).into(),
+        httparse::Error::Version => ResponseError::UnsupportedVersion,
+        httparse::Error::NewLine => ResponseError::BareLineEnd,
+        httparse::Error::Token | httparse::Error::Status => diagnose::start_line_rule(input).into(),
+        httparse::Error::HeaderName => diagnose::field_rule(input, HeadError::InvalidFieldName).into(),
+        httparse::Error::HeaderValue => diagnose::field_rule(input, HeadError::InvalidFieldValue).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,3 +186,6 @@ fn write_connection(out: &mut Vec<u8>, connection: ConnectionField<'_>, te: bool
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

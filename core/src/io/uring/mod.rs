@@ -75,9 +75,16 @@ impl Uring {
         Ok(uring)
     }
 
-    pub(super) fn turn(&self, rt: &Runtime, timeout: Option<Duration>) {
+    pub(super) fn prepare(&self, rt: &Runtime) {
         self.submit_sends(rt);
         self.offer_buffers(rt);
+    }
+
+    pub(super) fn is_starved(&self) -> bool {
+        !self.starved.borrow().is_empty()
+    }
+
+    pub(super) fn turn(&self, rt: &Runtime, timeout: Option<Duration>) {
         if self.ring.enter_and_wait(timeout, self.wait_nr, self.min_wait_usec) {
             rt.counters.cq_overflows.add(1);
         }
@@ -113,7 +120,7 @@ impl Uring {
         unsafe { self.submit(slot, &ops::recv(slot.fd, key)) };
     }
 
-    pub(super) fn cancel_recv(&self, _rt: &Runtime, key: u32, slot: &mut Slot) -> bool {
+    pub(super) fn cancel_recv(&self, key: u32, slot: &mut Slot) -> bool {
         if slot.has(flag::RECV_ARMED) && !slot.has(flag::RECV_CANCELLED) {
             slot.set(flag::RECV_CANCELLED);
             // SAFETY: the entry points to nothing.
@@ -122,13 +129,12 @@ impl Uring {
         slot.has(flag::RECV_ARMED)
     }
 
-    pub(super) fn start_send(&self, _rt: &Runtime, key: u32, slot: &mut Slot) -> Option<Waker> {
+    pub(super) fn start_send(&self, key: u32, slot: &mut Slot) {
         slot.set(flag::SEND_LISTED);
         self.to_send.borrow_mut().push(key);
-        None
     }
 
-    pub(super) fn close(&self, _rt: &Runtime, _key: u32, slot: &mut Slot) -> bool {
+    pub(super) fn close(&self, slot: &mut Slot) -> bool {
         let fd = std::mem::replace(&mut slot.fd, -1);
         if fd >= 0 {
             if slot.pending > 0 {
@@ -160,7 +166,7 @@ impl Uring {
         false
     }
 
-    pub(super) fn message(&self, _rt: &Runtime, to: &Arc<Remote>) -> bool {
+    pub(super) fn message(&self, to: &Arc<Remote>) -> bool {
         if to.ring() < 0 || self.shutting_down.get() {
             return false;
         }
@@ -170,7 +176,7 @@ impl Uring {
         true
     }
 
-    pub(super) fn poll_ready(&self, _rt: &Runtime, key: u32, slot: &mut Slot, events: u32) {
+    pub(super) fn poll_ready(&self, key: u32, slot: &mut Slot, events: u32) {
         slot.set(flag::POLLING);
         // SAFETY: the entry points to nothing.
         unsafe { self.submit(slot, &ops::poll(slot.fd, key, events)) };
@@ -183,7 +189,7 @@ impl Uring {
             let mut slots = rt.slots.borrow_mut();
             if let Some(slot) = slots.get_mut(key) {
                 slot.clear(flag::HANDLE | flag::SEND_LISTED | flag::RECV_STARVED);
-                if self.close(rt, key, slot) {
+                if self.close(slot) {
                     let slot = slots.remove(key);
                     drop(slots);
                     slot.into_iter().for_each(|slot| stream::retire(rt, slot));
@@ -196,6 +202,7 @@ impl Uring {
         unsafe { self.ring.push(&ops::cancel_all()) };
         let started = Instant::now();
         while self.outstanding.get() > 0 {
+            self.prepare(rt);
             self.turn(rt, Some(Duration::from_millis(50)));
             if started.elapsed() > DRAIN_MAX {
                 // The kernel still refers to memory of these slots: never free it.
@@ -257,7 +264,7 @@ impl Uring {
         if self.starved.borrow().is_empty() {
             return;
         }
-        if self.buffers.offered() == 0 && !(slot::reset_largest_holder(rt) && self.refill_again()) {
+        if self.buffers.offered() == 0 && !(slot::relieve_memory(rt) && self.refill_again()) {
             return;
         }
         for key in self.starved.take() {
@@ -378,7 +385,7 @@ impl Uring {
                     if slot.is_full(rt.connection_bytes_max) && !slot.has(flag::PAUSED) {
                         slot.set(flag::PAUSED);
                         rt.counters.recv_pauses.add(1);
-                        self.cancel_recv(rt, key, slot);
+                        self.cancel_recv(key, slot);
                     } else if last {
                         self.rearm(rt, key, slot);
                     }

@@ -1,0 +1,84 @@
+//! One attempt: the request goes up and the response comes down, at the same time if need be.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use ringway_protocols::message::ResponseHead;
+
+use super::download::Ended;
+use super::upload::{Upload, UploadError};
+use super::{Exchange, Failure, Next, forwarding};
+use crate::config::RouteConfig;
+use crate::io as rt;
+use crate::tunnel;
+use crate::upstream::{Cluster, Upstream};
+
+/// How an attempt ends without a response.
+pub(super) enum AttemptError {
+    /// The pooled connection was dead, nothing came back, and sending the request again is safe.
+    Stale,
+    Failed(Failure),
+}
+
+impl<T: Into<Failure>> From<T> for AttemptError {
+    fn from(failure: T) -> Self {
+        AttemptError::Failed(failure.into())
+    }
+}
+
+impl Exchange<'_> {
+    pub(super) async fn attempt(
+        &self,
+        upstream: Upstream,
+        cluster: &Cluster,
+        route: &RouteConfig,
+        response: &mut ResponseHead,
+    ) -> Result<Next, AttemptError> {
+        let mut upload = Upload::new(self);
+        let mut out = rt::take_vec();
+        if !upstream.reused {
+            self.write_proxy_header(&mut out, &cluster.config);
+        }
+        self.write_request(&mut out, route);
+        // A failed send is not the end: the origin may have answered before it closed. The download tells.
+        let mut sending = upload.begin(self, &upstream.stream, out)?;
+        self.uploaded.set(upload.is_done());
+        let ended = if upload.is_done() || !sending {
+            self.download(&upstream, &cluster.config, route, response).await?
+        } else {
+            let mut uploading = pin!(upload.run(self, &upstream.stream, &cluster.config));
+            let mut download = pin!(self.download(&upstream, &cluster.config, route, response));
+            poll_fn(|cx| {
+                if sending && let Poll::Ready(result) = uploading.as_mut().poll(cx) {
+                    sending = false;
+                    match result {
+                        Ok(()) => self.uploaded.set(true),
+                        Err(UploadError::Upstream) => {}
+                        Err(UploadError::Client(failure)) => return Poll::Ready(Err(failure.into())),
+                    }
+                }
+                download.as_mut().poll(cx)
+            })
+            .await?
+        };
+        match ended {
+            Ended::Tunnel(first) => {
+                tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout).await?;
+                Ok(Next::Gone)
+            }
+            Ended::Response { upstream_clean, client_stays } => {
+                let uploaded = self.uploaded.get();
+                if upstream_clean && uploaded && forwarding::is_poolable(&cluster.config) {
+                    upstream.release(cluster, rt::now());
+                }
+                Ok(match (uploaded, client_stays) {
+                    (true, true) => Next::KeepAlive,
+                    (true, false) => Next::Close,
+                    // The response is complete and the request is not: the rest of it is of no use to anybody.
+                    (false, _) => Next::Linger,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The response, from the origin to the client.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use ringway_protocols::http1::{
+    self, BodyDecoder, ConnectionField, HeadLimits, HeadProgress, Parsed, ResponseEdits, ResponseError,
+};
+use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
+
+use super::attempt::AttemptError;
+use super::{Exchange, Failure, add, failure_of, forwarding};
+use crate::config::{ClusterConfig, RouteConfig};
+use crate::error::Reason;
+use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
+use crate::io::{self as rt, Chunk, Part, Parts, Stream};
+use crate::relay::{self, Stalled};
+use crate::upstream::Upstream;
+
+/// Interim responses before the final one; an origin that sends more is not going to end.
+const INTERIM_MAX: u32 = 32;
+/// What may be left in the send queue when an exchange ends. A client that has still more to read is waited for, so
+/// that the exchange lasts as long as its response.
+const SETTLED_BYTES: usize = 16 * 1024;
+
+/// How a download ends.
+pub(super) enum Ended {
+    Response {
+        /// The origin's connection has nothing left on it and stays open.
+        upstream_clean: bool,
+        client_stays: bool,
+    },
+    /// The protocol was switched; what the origin sent behind its head comes first.
+    Tunnel(Option<Chunk>),
+}
+
+/// A response head as received.
+struct Head {
+    bytes: HeadBytes,
+    /// What came behind the head.
+    rest: Option<Chunk>,
+    /// Head and rest in one piece, where they came so.
+    whole: Option<Chunk>,
+}
+
+impl Exchange<'_> {
+    pub(super) async fn download(
+        &self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+        route: &RouteConfig,
+        response: &mut ResponseHead,
+    ) -> Result<Ended, AttemptError> {
+        let mut rest = None;
+        for _ in 0..INTERIM_MAX {
+            let head = self.read_response_head(upstream, cluster, response, rest.take()).await?;
+            if response.status == 101 {
+                return self.switch_protocols(route, response, head).map_err(AttemptError::from);
+            }
+            if response.is_interim() {
+                self.forward_interim(response, &head.bytes)?;
+                rest = head.rest;
+                continue;
+            }
+            return Ok(self.forward_response(upstream, cluster, response, head).await?);
+        }
+        Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
+            .into())
+    }
+
+    async fn read_response_head(
+        &self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+        response: &mut ResponseHead,
+        mut rest: Option<Chunk>,
+    ) -> Result<Head, AttemptError> {
+        let limits = HeadLimits {
+            bytes_max: cluster.response_header_bytes_max,
+            fields_max: cluster.response_header_count_max,
+            target_bytes_max: 0,
+        };
+        let method = self.head.method;
+        let mut buffer = HeadBuffer::default();
+        let mut progress = HeadProgress::default();
+        loop {
+            let chunk = match rest.take() {
+                Some(chunk) => chunk,
+                None => self.receive_head_bytes(upstream, cluster).await?,
+            };
+            let whole = (!buffer.has_partial()).then(|| chunk.clone());
+            let parse = |bytes: &[u8]| {
+                http1::parse_response_resumed(bytes, &limits, method, &mut progress, response)
+                    .map(|parsed| matches!(parsed, Parsed::Complete).then_some(response.bytes as usize))
+            };
+            match buffer.feed(chunk, parse) {
+                Fed::Complete(bytes, rest) => return Ok(Head { bytes, rest, whole }),
+                Fed::NeedMore => {}
+                Fed::Invalid(error, _) => return Err(refused(error).into()),
+            }
+        }
+    }
+
+    /// The next bytes of a response head.
+    async fn receive_head_bytes(
+        &self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+    ) -> Result<Chunk, AttemptError> {
+        let nothing_yet = self.record.first_byte.get().is_none();
+        match self.receive_head_chunk(&upstream.stream, cluster).await? {
+            Ok(chunk) if !chunk.is_empty() => {
+                add(&self.record.wire.from_origin, chunk.len());
+                if nothing_yet {
+                    self.record.first_byte.set(Some(rt::now()));
+                }
+                Ok(chunk)
+            }
+            end => {
+                let dead_on_arrival = upstream.reused && nothing_yet && !self.body_taken.get();
+                if dead_on_arrival && self.record.attempts.get() == 1 && self.head.method.is_idempotent() {
+                    return Err(AttemptError::Stale);
+                }
+                Err(match end {
+                    Ok(_) => Failure::from(Reason::UpstreamClosed),
+                    Err(error) => failure_of(&error, Reason::UpstreamReset),
+                }
+                .into())
+            }
+        }
+    }
+
+    /// Waits for the origin, as long as the client is there. The time for the response head runs from the moment
+    /// when the request is complete.
+    async fn receive_head_chunk(
+        &self,
+        up: &Stream,
+        cluster: &ClusterConfig,
+    ) -> Result<io::Result<Chunk>, Failure> {
+        let mut uploaded = self.uploaded.get();
+        let timeout = if uploaded { cluster.response_head_timeout } else { crate::config::FOREVER };
+        self.timer.arm(self.until(rt::now() + timeout));
+        poll_fn(|cx| {
+            if let Poll::Ready(received) = up.poll_recv(cx) {
+                return Poll::Ready(Ok(received));
+            }
+            if self.uploaded.get() != uploaded {
+                uploaded = true;
+                self.timer.arm(self.until(rt::now() + cluster.response_head_timeout));
+            }
+            if self.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientClosed.into()));
+            }
+            self.timer.poll_expired(cx).map(|()| Err(self.timed_out(Reason::ResponseHeadTimeout)))
+        })
+        .await
+    }
+
+    fn timed_out(&self, reason: Reason) -> Failure {
+        if self.is_past_deadline() { Reason::RequestTimeout.into() } else { reason.into() }
+    }
+
+    fn forward_interim(&self, response: &ResponseHead, bytes: &[u8]) -> Result<(), Failure> {
+        // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
+        if self.head.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut out = rt::take_vec();
+        let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
+        http1::write_response(&mut out, bytes, response, &edits);
+        add(&self.record.wire.to_client, out.len());
+        self.stream.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))
+    }
+
+    /// Answers 101 to the client if the origin switched to a protocol that was asked for and is allowed.
+    fn switch_protocols(
+        &self,
+        route: &RouteConfig,
+        response: &ResponseHead,
+        head: Head,
+    ) -> Result<Ended, Failure> {
+        let chosen = response.upgrade.unwrap_or_default().of(&head.bytes);
+        let asked = self.head.upgrade.unwrap_or_default().of(self.bytes);
+        if !forwarding::may_switch(route, asked, chosen) {
+            return Err(Reason::UpgradeRefused.into());
+        }
+        let mut out = rt::take_vec();
+        let connection = ConnectionField::Upgrade(chosen);
+        let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection };
+        http1::write_response(&mut out, &head.bytes, response, &edits);
+        self.begin_tunnel(101);
+        self.stream.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+        Ok(Ended::Tunnel(head.rest))
+    }
+
+    async fn forward_response(
+        &self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+        response: &ResponseHead,
+        head: Head,
+    ) -> Result<Ended, Failure> {
+        let Head { bytes, mut rest, whole } = head;
+        // A client that knows no chunks gets the bare data, ended by the end of the connection.
+        let unchunk = response.body == BodyLength::Chunked && self.head.version == Version::Http10;
+        let ends_with_connection = unchunk || response.body == BodyLength::UntilClose;
+        // An origin that closes without having read the request does not expect the rest of it.
+        let gives_up = !self.uploaded.get() && !response.keep_alive;
+        let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
+        let edits = ResponseEdits {
+            drop: if unchunk {
+                OWN_FIELDS.union(KindSet::of(&[FieldKind::TransferEncoding]))
+            } else {
+                OWN_FIELDS
+            },
+            append: b"",
+            connection: match (client_stays, self.head.version) {
+                (false, _) => ConnectionField::Close,
+                (true, Version::Http10) => ConnectionField::KeepAlive,
+                (true, _) => ConnectionField::None,
+            },
+        };
+        let mut decoder = BodyDecoder::new(response.body, &relay::trailer_limits(&self.listener.limits));
+        let mut body = Relay { exchange: self, decoder: &mut decoder, unchunk };
+        // The first piece of the body goes out with the head.
+        let first = match rest.as_mut() {
+            Some(chunk) if !unchunk => body.take(chunk)?,
+            _ => Chunk::empty(),
+        };
+        let parts = match whole {
+            Some(whole) if !http1::response_needs_edit(response, &edits) => {
+                add(&self.record.wire.to_client, bytes.len());
+                Parts::from(whole.slice(0..bytes.len() + first.len()))
+            }
+            _ => {
+                let mut out = rt::take_vec();
+                http1::write_response(&mut out, &bytes, response, &edits);
+                add(&self.record.wire.to_client, out.len());
+                let parts = Parts::from(out);
+                if first.is_empty() { parts } else { parts.and(Part::Chunk(first)) }
+            }
+        };
+        self.record.status.set(response.status);
+        self.answered.set(true);
+        drop(bytes);
+        self.stream.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+        let rest = rest.filter(|chunk| !chunk.is_empty());
+        let left_over = body.run(upstream, cluster, rest).await?;
+        self.settle().await?;
+        let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
+        Ok(Ended::Response { upstream_clean, client_stays })
+    }
+
+    /// Waits until nearly everything has gone into the kernel.
+    async fn settle(&self) -> Result<(), Failure> {
+        self.room(SETTLED_BYTES).await
+    }
+
+    /// Waits until the client has taken all but `bytes_max` of what was queued for it.
+    async fn room(&self, bytes_max: usize) -> Result<(), Failure> {
+        let timeout = self.listener.limits.response_body_timeout;
+        match relay::room(self.stream, self.timer, bytes_max, timeout, self.deadline.get()).await {
+            Ok(()) => Ok(()),
+            Err(Stalled::Closed(error)) => Err(failure_of(&error, Reason::ClientClosed)),
+            Err(Stalled::NoProgress) => Err(Reason::ClientSlow.into()),
+            Err(Stalled::Deadline) => Err(Reason::RequestTimeout.into()),
+        }
+    }
+}
+
+/// Fields that only this proxy may set.
+const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason]);
+
+/// The body of one response on its way.
+struct Relay<'a, 'b> {
+    exchange: &'a Exchange<'b>,
+    decoder: &'a mut BodyDecoder,
+    unchunk: bool,
+}
+
+impl Relay<'_, '_> {
+    /// What of `chunk` is to be forwarded as it is.
+    fn take(&mut self, chunk: &mut Chunk) -> Result<Chunk, Failure> {
+        let run = relay::take_run(self.decoder, chunk).map_err(bad_body)?;
+        self.count(run.data_bytes);
+        add(&self.exchange.record.wire.to_client, run.bytes.len());
+        Ok(run.bytes)
+    }
+
+    fn count(&self, data_bytes: u64) {
+        let sum = &self.exchange.record.response_body_bytes;
+        sum.set(sum.get() + data_bytes);
+    }
+
+    /// Forwards the body, starting with `rest`. Returns whether the origin sent more than its response.
+    async fn run(
+        &mut self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+        mut rest: Option<Chunk>,
+    ) -> Result<bool, Failure> {
+        loop {
+            if let Some(mut chunk) = rest.take() {
+                self.forward(&mut chunk).await?;
+                if !chunk.is_empty() {
+                    return Ok(true);
+                }
+            }
+            if self.decoder.is_done() {
+                return Ok(false);
+            }
+            self.exchange.room(self.exchange.worker.window()).await?;
+            match self.receive(&upstream.stream, cluster).await? {
+                Ok(chunk) if !chunk.is_empty() => {
+                    add(&self.exchange.record.wire.from_origin, chunk.len());
+                    rest = Some(chunk);
+                }
+                Ok(_) => {
+                    return self.decoder.eof().map(|()| false).map_err(|_| Reason::UpstreamClosed.into());
+                }
+                Err(error) => return Err(failure_of(&error, Reason::UpstreamReset)),
+            }
+        }
+    }
+
+    async fn forward(&mut self, chunk: &mut Chunk) -> Result<(), Failure> {
+        let client_closed = |error: io::Error| failure_of(&error, Reason::ClientClosed);
+        if !self.unchunk {
+            let run = self.take(chunk)?;
+            return if run.is_empty() {
+                Ok(())
+            } else {
+                self.exchange.stream.send(run).map_err(client_closed)
+            };
+        }
+        while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
+            self.count(data.len() as u64);
+            add(&self.exchange.record.wire.to_client, data.len());
+            self.exchange.stream.send(data).map_err(client_closed)?;
+            // Tiny chunks must not become an endless list of tiny sends.
+            self.exchange.room(self.exchange.worker.window()).await?;
+        }
+        Ok(())
+    }
+
+    async fn receive(&self, up: &Stream, cluster: &ClusterConfig) -> Result<io::Result<Chunk>, Failure> {
+        let exchange = self.exchange;
+        exchange.timer.arm(exchange.until(rt::now() + cluster.response_body_timeout));
+        poll_fn(|cx| {
+            if let Poll::Ready(received) = up.poll_recv(cx) {
+                return Poll::Ready(Ok(received));
+            }
+            if exchange.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientClosed.into()));
+            }
+            exchange.timer.poll_expired(cx).map(|()| Err(exchange.timed_out(Reason::ResponseBodyTimeout)))
+        })
+        .await
+    }
+}
+
+fn bad_body(error: http1::BodyError) -> Failure {
+    Failure { reason: Reason::UpstreamBadResponse, detail: error.to_string() }
+}
+
+fn refused(error: ResponseError) -> Failure {
+    let reason = match error {
+        ResponseError::HeadTooLarge | ResponseError::TooManyFields => Reason::UpstreamHeadTooLarge,
+        _ => Reason::UpstreamBadResponse,
+    };
+    Failure { reason, detail: error.to_string() }
+}

@@ -1,0 +1,155 @@
+//! What the origin gets to see: the path in its normal form, and the request head with its forwarding fields.
+
+use std::net::IpAddr;
+use std::time::UNIX_EPOCH;
+
+use ringway_policies::path::{self, PathRules, PathVerdict};
+use ringway_policies::{forwarded, request_id};
+use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
+use ringway_protocols::message::{FieldKind, KindSet, Method};
+use ringway_protocols::{proxy_protocol, websocket};
+
+use super::{Exchange, Failure, RequestId};
+use crate::config::{ClusterConfig, ProxyProtocolVersion, RouteConfig};
+use crate::error::Reason;
+use crate::io::{self as rt, Address};
+
+impl Exchange<'_> {
+    /// Brings the path into the one form that is matched and sent.
+    ///
+    /// # Errors
+    /// [`Reason::BadRequest`] for a path that means different things to different readers.
+    pub(super) fn normalise_path(&self) -> Result<(), Failure> {
+        if self.head.method == Method::Connect {
+            return Ok(());
+        }
+        let mut normal = rt::take_vec();
+        match path::check_or_normalise(self.head.path_of(self.bytes), PathRules::default(), &mut normal) {
+            Ok(PathVerdict::Unchanged) => rt::give_vec(normal),
+            Ok(PathVerdict::Normalised) => *self.normal_path.borrow_mut() = Some(normal),
+            Err(error) => return Err(Failure { reason: Reason::BadRequest, detail: error.to_string() }),
+        }
+        Ok(())
+    }
+
+    /// Finds out whom to believe and who the client is.
+    pub(super) fn identify_client(&self) {
+        let Some(peer) = self.peer_ip() else { return };
+        let config = &self.listener.forwarded;
+        if config.trusted.contains(peer) {
+            self.trusted.set(true);
+            let client =
+                forwarded::client_address(config.style, peer, &config.trusted, self.head, self.bytes);
+            self.client_ip.set(Some(client));
+        }
+    }
+
+    fn peer_ip(&self) -> Option<IpAddr> {
+        self.client.map(|client| client.ip())
+    }
+
+    /// Appends the request head as the origin gets it.
+    pub(super) fn write_request(&self, out: &mut Vec<u8>, route: &RouteConfig) {
+        let config = &self.listener.forwarded;
+        let trusted = self.trusted.get();
+        let mut append = rt::take_vec();
+        let hop = forwarded::Hop {
+            peer: self.peer_ip(),
+            trusted,
+            scheme: "http",
+            host: self.head.authority.of(self.bytes),
+        };
+        forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);
+        let mut drop = forwarded::dropped_kinds(config.style, trusted);
+        if config.request_id {
+            self.write_request_id(&mut append, &mut drop, trusted);
+        }
+        if config.via {
+            forwarded::render_via(&mut append, self.head.version);
+        }
+        let normal_path = self.normal_path.borrow();
+        let target = normal_path.as_ref().map(|path| self.target_with(path));
+        // RFC 9110 section 7.8: an upgrade that is not forwarded is simply not asked for.
+        let upgrade = self
+            .head
+            .upgrade
+            .and_then(|field| websocket::upgrade_token(field.of(self.bytes), &route.upgrades));
+        let edits = RequestEdits {
+            drop,
+            target: target.as_deref(),
+            host: None,
+            append: &append,
+            connection: upgrade.map_or(ConnectionField::None, ConnectionField::Upgrade),
+            te_trailers: self.head.te_trailers,
+        };
+        http1::write_request(out, self.bytes, self.head, &edits);
+        rt::give_vec(append);
+    }
+
+    fn target_with(&self, path: &[u8]) -> Vec<u8> {
+        let mut target = path.to_vec();
+        if let Some(query) = self.head.query {
+            target.push(b'?');
+            target.extend_from_slice(query.of(self.bytes));
+        }
+        target
+    }
+
+    /// Keeps the request id of a trusted peer, or makes one. A repeated attempt keeps the first.
+    fn write_request_id(&self, append: &mut Vec<u8>, drop: &mut KindSet, trusted: bool) {
+        let received = self.head.lookup(FieldKind::XRequestId).map(|id| id.of(self.bytes));
+        let mut id = self.record.request_id.borrow_mut();
+        if trusted && received.is_some_and(request_id::may_be_kept) {
+            *id = RequestId::Received;
+            return;
+        }
+        drop.insert(FieldKind::XRequestId);
+        if let RequestId::None = *id {
+            let unix_ms =
+                self.worker.wall(self.record.started).duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis());
+            let random = u128::from(self.worker.random()) << 64 | u128::from(self.worker.random());
+            *id = RequestId::Made(request_id::uuid_v7(unix_ms as u64, random));
+        }
+        if let RequestId::Made(made) = &*id {
+            append.extend_from_slice(b"x-request-id: ");
+            append.extend_from_slice(made);
+            append.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Appends the PROXY protocol header that a new connection starts with, where the cluster asks for one.
+    ///
+    /// Such a connection says who the client is, so it carries the requests of that client only.
+    pub(super) fn write_proxy_header(&self, out: &mut Vec<u8>, cluster: &ClusterConfig) {
+        let Some(version) = cluster.send_proxy_protocol else { return };
+        let local = match self.stream.local_addr() {
+            Ok(Address::Tcp(local)) => Some(local),
+            _ => None,
+        };
+        let addresses = self.client.zip(local);
+        match (version, addresses) {
+            (ProxyProtocolVersion::V1, Some((source, destination))) => {
+                proxy_protocol::write_v1(out, source, destination);
+            }
+            (ProxyProtocolVersion::V2, Some((source, destination))) => {
+                proxy_protocol::write_v2(out, source, destination);
+            }
+            // A client on a UNIX socket has no address: UNKNOWN and LOCAL say so.
+            (ProxyProtocolVersion::V1, None) => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+            (ProxyProtocolVersion::V2, None) => {
+                out.extend_from_slice(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
+            }
+        }
+    }
+}
+
+/// Whether the origin may switch to `chosen`: the protocol that was asked for on the client's behalf.
+pub(super) fn may_switch(route: &RouteConfig, asked: &[u8], chosen: &[u8]) -> bool {
+    websocket::upgrade_token(asked, &route.upgrades)
+        .is_some_and(|token| websocket::is_same_protocol(token, chosen))
+}
+
+/// Whether connections of this cluster can be shared between clients.
+pub(super) fn is_poolable(cluster: &ClusterConfig) -> bool {
+    cluster.send_proxy_protocol.is_none()
+}

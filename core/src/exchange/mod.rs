@@ -1,0 +1,511 @@
+//! One exchange: a request and its response. Read [`Exchange::proxy`] from top to bottom.
+//!
+//! **Invariant:** however an exchange ends, it is accounted for exactly once ([`Exchange::finish`]), and the
+//! downstream connection is used again only when the request was read to its end.
+
+mod attempt;
+mod download;
+mod forwarding;
+mod upload;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use ringway_protocols::message::{BodyLength, FieldKind, Method, RequestHead, ResponseHead, Version};
+
+use crate::config::{ListenerConfig, RouteConfig};
+use crate::downstream::Downstream;
+use crate::error::Reason;
+use crate::io::{self as rt, Chunk, Stream, Timer};
+use crate::outcome::{Outcome, Phases};
+use crate::reply;
+use crate::tunnel;
+use crate::upstream::{Place, Source, Upstream};
+use crate::worker::{View, Worker};
+use attempt::AttemptError;
+
+/// What becomes of the downstream connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    KeepAlive,
+    /// Close once everything is sent.
+    Close,
+    /// Close, but let the client finish sending what it has under way, or it would not see the response.
+    Linger,
+    /// There is nothing more to say: closed, reset, or a tunnel that ended.
+    Gone,
+}
+
+/// Why an exchange failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub reason: Reason,
+    /// The rule that was broken, where there is one to name; else empty.
+    pub detail: String,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Failure { reason, detail: String::new() }
+    }
+}
+
+/// A request as it was received.
+pub struct Received<'a> {
+    /// Index of the listener in the configuration.
+    pub listener: usize,
+    pub head: &'a RequestHead,
+    pub bytes: &'a [u8],
+    pub started: Instant,
+}
+
+/// The state of one exchange. The two directions run at the same time in one task, hence the cells.
+pub struct Exchange<'a> {
+    worker: &'a Rc<Worker>,
+    view: &'a View,
+    listener_index: usize,
+    listener: &'a ListenerConfig,
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+    stream: &'a Stream,
+    timer: &'a Timer,
+    /// Who connected, or whom the PROXY protocol names.
+    client: Option<SocketAddr>,
+    /// The client, behind the forwarders that are trusted.
+    client_ip: Cell<Option<IpAddr>>,
+    /// The forwarding fields of the request are believed.
+    trusted: Cell<bool>,
+    /// The path in normal form, where that is not how it was received.
+    normal_path: RefCell<Option<Vec<u8>>>,
+    last_of_connection: bool,
+    /// Received from the client and not consumed: the start of the body, or the next request.
+    unread: RefCell<Option<Chunk>>,
+    /// When the whole exchange has to be over.
+    deadline: Cell<Option<Instant>>,
+    /// The request body has been sent to its end.
+    uploaded: Cell<bool>,
+    /// Body bytes were taken from the socket, so the request cannot be sent again.
+    body_taken: Cell<bool>,
+    /// Bytes of the final response have gone to the client: no other answer can.
+    answered: Cell<bool>,
+    record: Record,
+}
+
+/// What the access log and the statistics will say.
+struct Record {
+    started: Instant,
+    head_received: Instant,
+    connected: Cell<Option<Instant>>,
+    first_byte: Cell<Option<Instant>>,
+    route: Cell<Option<usize>>,
+    cluster: Cell<Option<usize>>,
+    endpoint: RefCell<Option<(usize, Rc<crate::upstream::Endpoint>)>>,
+    reused: Cell<bool>,
+    attempts: Cell<u32>,
+    status: Cell<u16>,
+    reason: Cell<Option<Reason>>,
+    request_body_bytes: Cell<u64>,
+    wire: Wire,
+    response_body_bytes: Cell<u64>,
+    request_id: RefCell<RequestId>,
+}
+
+/// Bytes on the two connections, heads and framing included.
+#[derive(Default)]
+struct Wire {
+    from_client: Cell<u64>,
+    to_client: Cell<u64>,
+    from_origin: Cell<u64>,
+    to_origin: Cell<u64>,
+}
+
+fn add(sum: &Cell<u64>, bytes: usize) {
+    sum.set(sum.get() + bytes as u64);
+}
+
+/// The identifier of a request: received, or made.
+enum RequestId {
+    None,
+    Received,
+    Made([u8; 36]),
+}
+
+/// Runs one exchange. `response` is the connection's own, to be used again.
+pub async fn run(
+    worker: &Rc<Worker>,
+    conn: &mut Downstream,
+    view: &Rc<View>,
+    received: Received<'_>,
+    response: &mut ResponseHead,
+) -> Next {
+    let Some(listener) = view.config().listeners.get(received.listener) else { return Next::Close };
+    let requests_max = listener.limits.requests_max;
+    let unread = conn.unread.take();
+    let exchange = Exchange::new(worker, view, listener, conn, &received, unread, requests_max);
+    let counted = Counted::new(worker);
+    let next = match exchange.proxy(response).await {
+        Ok(next) => next,
+        Err(failure) => exchange.fail(failure),
+    };
+    exchange.finish();
+    counted.done();
+    let unread = exchange.unread.into_inner();
+    conn.unread = unread;
+    next
+}
+
+/// Answers a head that could not be read, and accounts for it.
+pub fn refuse_head(
+    worker: &Rc<Worker>,
+    conn: &Downstream,
+    view: &Rc<View>,
+    received: Received<'_>,
+    failure: Failure,
+) -> Next {
+    let Some(listener) = view.config().listeners.get(received.listener) else { return Next::Close };
+    let exchange = Exchange::new(worker, view, listener, conn, &received, None, 0);
+    let counted = Counted::new(worker);
+    let next = exchange.fail(failure);
+    exchange.finish();
+    counted.done();
+    if next == Next::Gone { Next::Gone } else { Next::Linger }
+}
+
+impl<'a> Exchange<'a> {
+    fn new(
+        worker: &'a Rc<Worker>,
+        view: &'a View,
+        listener: &'a ListenerConfig,
+        conn: &'a Downstream,
+        received: &Received<'a>,
+        unread: Option<Chunk>,
+        requests_max: u64,
+    ) -> Self {
+        Exchange {
+            worker,
+            view,
+            listener_index: received.listener,
+            listener,
+            head: received.head,
+            bytes: received.bytes,
+            stream: &conn.stream,
+            timer: &conn.timer,
+            client: conn.client,
+            client_ip: Cell::new(conn.client.map(|client| client.ip())),
+            trusted: Cell::new(false),
+            normal_path: RefCell::new(None),
+            last_of_connection: requests_max > 0 && conn.requests >= requests_max,
+            unread: RefCell::new(unread),
+            deadline: Cell::new(None),
+            uploaded: Cell::new(received.head.body == BodyLength::Empty),
+            body_taken: Cell::new(false),
+            answered: Cell::new(false),
+            record: Record {
+                started: received.started,
+                head_received: rt::now(),
+                connected: Cell::new(None),
+                first_byte: Cell::new(None),
+                route: Cell::new(None),
+                cluster: Cell::new(None),
+                endpoint: RefCell::new(None),
+                reused: Cell::new(false),
+                attempts: Cell::new(0),
+                status: Cell::new(0),
+                reason: Cell::new(None),
+                request_body_bytes: Cell::new(0),
+                wire: Wire::default(),
+                response_body_bytes: Cell::new(0),
+                request_id: RefCell::new(RequestId::None),
+            },
+        }
+    }
+
+    /// The path of a request, from its head to the end of its response.
+    async fn proxy(&self, response: &mut ResponseHead) -> Result<Next, Failure> {
+        self.identify_client();
+        self.normalise_path()?;
+        let route = self.find_route()?;
+        self.check_allowed(route)?;
+        let cluster = self.view.clusters.get(route.cluster).ok_or(Reason::NoEndpoint)?;
+        self.record.cluster.set(Some(route.cluster));
+        if !route.timeout.is_zero() {
+            self.deadline.set(Some(self.record.head_received + route.timeout));
+        }
+        let place = Place { generation: self.view.config().generation, cluster: route.cluster };
+        // Kept until the response begins, in case the pooled connection turns out to be dead.
+        let unread = self.unread.borrow().clone();
+        let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
+        let mut source = if poolable { Source::Any } else { Source::Fresh };
+        loop {
+            let upstream = self.checkout(cluster, place, source).await?;
+            if self.head.method == Method::Connect {
+                return tunnel::connect(self, upstream, route).await;
+            }
+            match self.attempt(upstream, cluster, route, response).await {
+                Ok(next) => return Ok(next),
+                Err(AttemptError::Stale) => {
+                    source = Source::Fresh;
+                    self.unread.borrow_mut().clone_from(&unread);
+                    self.record.request_body_bytes.set(0);
+                }
+                Err(AttemptError::Failed(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    fn find_route(&self) -> Result<&'a RouteConfig, Failure> {
+        let config = self.view.config();
+        let host = self.head.authority.of(self.bytes);
+        let normal_path = self.normal_path.borrow();
+        let path = match (&*normal_path, self.head.method) {
+            (Some(normal), _) => normal,
+            (None, Method::Connect) => &b"/"[..],
+            (None, _) => self.head.path_of(self.bytes),
+        };
+        let index = config.route_table.find(self.listener_index, host, path).ok_or(Reason::NoRoute)?;
+        self.record.route.set(Some(index));
+        config.routes.get(index).map(|route| &**route).ok_or(Failure::from(Reason::NoRoute))
+    }
+
+    /// What is refused before anything is sent upstream.
+    fn check_allowed(&self, route: &RouteConfig) -> Result<(), Failure> {
+        if self.head.method == Method::Connect && !route.connect {
+            return Err(Reason::MethodNotAllowed.into());
+        }
+        let max = self.listener.limits.body_bytes_max;
+        match self.head.body {
+            BodyLength::Exact(length) if max > 0 && length > max => Err(Reason::BodyTooLarge.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A connection to an endpoint; a client that resets meanwhile ends the wait.
+    async fn checkout(
+        &self,
+        cluster: &crate::upstream::Cluster,
+        place: Place,
+        source: Source,
+    ) -> Result<Upstream, Failure> {
+        let limit = self.deadline.get().unwrap_or_else(|| rt::now() + crate::config::FOREVER);
+        let picked = match source {
+            Source::Any => match cluster.take_pooled(self.worker) {
+                Ok(upstream) => {
+                    self.note_upstream(&upstream);
+                    return Ok(upstream);
+                }
+                Err(picked) => picked,
+            },
+            Source::Fresh => cluster.pick_first(self.worker),
+        };
+        let mut checkout = std::pin::pin!(cluster.checkout(self.worker, place, source, picked, limit));
+        let upstream = poll_fn(|cx| {
+            if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(Failure::from));
+            }
+            self.stream.poll_reset(cx).map(|_| Err(Reason::ClientClosed.into()))
+        })
+        .await?;
+        self.note_upstream(&upstream);
+        Ok(upstream)
+    }
+
+    fn note_upstream(&self, upstream: &Upstream) {
+        let record = &self.record;
+        record.connected.set(Some(rt::now()));
+        record.reused.set(upstream.reused);
+        record.attempts.set(record.attempts.get() + 1);
+        *record.endpoint.borrow_mut() = Some((upstream.index, Rc::clone(&upstream.endpoint)));
+    }
+
+    /// The time left for the whole exchange ends at this moment, or the given one comes first.
+    fn until(&self, at: Instant) -> Instant {
+        self.deadline.get().map_or(at, |deadline| deadline.min(at))
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        self.deadline.get().is_some_and(|deadline| rt::now() >= deadline)
+    }
+
+    /// Whether the client may send another request on its connection, as far as the request decides it.
+    fn client_stays(&self) -> bool {
+        self.head.keep_alive && !self.last_of_connection && !self.worker.is_draining()
+    }
+
+    /// Ends a failed exchange: with a local reply where one can still be sent, else by cutting the connection.
+    fn fail(&self, failure: Failure) -> Next {
+        self.record.reason.set(Some(failure.reason));
+        if failure.reason == Reason::ClientClosed {
+            self.stream.reset_on_close();
+            self.record.status.set(failure.reason.status());
+            return Next::Gone;
+        }
+        if self.answered.get() {
+            // The client must not take what it got for the whole response.
+            self.stream.reset_on_close();
+            return Next::Gone;
+        }
+        self.record.status.set(failure.reason.status());
+        let whole_request = self.uploaded.get() || self.discard_received_body();
+        let keep = whole_request && self.client_stays() && self.head.bytes > 0;
+        let reply = reply::LocalReply {
+            failure,
+            accept: self.head.lookup(FieldKind::Accept).unwrap_or_default().of(self.bytes),
+            head_only: self.head.method == Method::Head,
+            keep_alive: keep,
+            http10: self.head.version == Version::Http10,
+            reason_header: self.listener.forwarded.reason_header,
+        };
+        let mut out = rt::take_vec();
+        let body_bytes = reply.render(&mut out);
+        self.record.response_body_bytes.set(body_bytes);
+        add(&self.record.wire.to_client, out.len());
+        match self.stream.send(out) {
+            Ok(()) if keep => Next::KeepAlive,
+            Ok(()) if whole_request => Next::Close,
+            Ok(()) => Next::Linger,
+            Err(_) => Next::Gone,
+        }
+    }
+
+    /// A small body that has come in already is read away, so that the connection can be used again.
+    fn discard_received_body(&self) -> bool {
+        let BodyLength::Exact(length) = self.head.body else { return false };
+        if self.body_taken.get() || self.record.attempts.get() > 0 {
+            return false;
+        }
+        let mut unread = self.unread.borrow_mut();
+        match unread.as_mut() {
+            Some(chunk) if chunk.len() as u64 >= length => {
+                chunk.advance(length as usize);
+                if chunk.is_empty() {
+                    *unread = None;
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn count_wire(&self) {
+        let (wire, stats) = (&self.record.wire, &self.worker.stats);
+        stats.connections.bytes_in.add(self.bytes.len() as u64 + wire.from_client.get());
+        stats.connections.bytes_out.add(wire.to_client.get());
+        stats.pool.bytes_in.add(wire.from_origin.get());
+        stats.pool.bytes_out.add(wire.to_origin.get());
+    }
+
+    fn finish(&self) {
+        let (record, bytes) = (&self.record, self.bytes);
+        let field = |kind| self.head.lookup(kind).unwrap_or_default().of(bytes);
+        let endpoint = record.endpoint.borrow();
+        let request_id = record.request_id.borrow();
+        self.count_wire();
+        let outcome = Outcome {
+            listener: self.listener_index,
+            route: record.route.get(),
+            cluster: record.cluster.get(),
+            worker: self.worker.id,
+            endpoint: endpoint.as_ref().map_or("", |(_, endpoint)| &endpoint.name),
+            endpoint_index: endpoint.as_ref().map(|(index, _)| *index),
+            client: self.client_ip.get(),
+            method: self.head.method_span.of(bytes),
+            target: self.head.target.of(bytes),
+            host: self.head.authority.of(bytes),
+            protocol: match self.head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
+            },
+            user_agent: field(FieldKind::UserAgent),
+            referer: field(FieldKind::Referer),
+            request_id: match &*request_id {
+                RequestId::None => b"",
+                RequestId::Received => field(FieldKind::XRequestId),
+                RequestId::Made(id) => id,
+            },
+            status: record.status.get(),
+            reason: record.reason.get(),
+            request_body_bytes: record.request_body_bytes.get(),
+            response_body_bytes: record.response_body_bytes.get(),
+            attempts: record.attempts.get(),
+            upstream_reused: record.reused.get(),
+            phases: Phases {
+                wall: self.worker.wall(record.started),
+                started: record.started,
+                head_received: record.head_received,
+                connected: record.connected.get(),
+                first_byte: record.first_byte.get(),
+                ended: rt::now(),
+            },
+        };
+        self.worker.finish(&self.view.generation.labels, &outcome);
+    }
+}
+
+/// What a tunnel needs of the exchange that it grew out of.
+impl Exchange<'_> {
+    pub(crate) fn stream(&self) -> &Stream {
+        self.stream
+    }
+
+    pub(crate) fn worker(&self) -> &Worker {
+        self.worker
+    }
+
+    /// The response that opens the tunnel has been sent.
+    pub(crate) fn begin_tunnel(&self, status: u16) {
+        self.record.status.set(status);
+        self.answered.set(true);
+    }
+
+    pub(crate) fn take_unread(&self) -> Option<Chunk> {
+        self.unread.borrow_mut().take()
+    }
+
+    pub(crate) fn count_upward(&self, bytes: usize) {
+        add(&self.record.request_body_bytes, bytes);
+        add(&self.record.wire.from_client, bytes);
+        add(&self.record.wire.to_origin, bytes);
+    }
+
+    pub(crate) fn count_downward(&self, bytes: usize) {
+        add(&self.record.response_body_bytes, bytes);
+        add(&self.record.wire.from_origin, bytes);
+        add(&self.record.wire.to_client, bytes);
+    }
+}
+
+/// What an error of a socket means for the exchange.
+fn failure_of(error: &io::Error, otherwise: Reason) -> Failure {
+    if rt::is_memory_reset(error) { Reason::MemoryLimit.into() } else { otherwise.into() }
+}
+
+/// Counts an exchange as started, and as lost if its task ends before it does.
+struct Counted<'a> {
+    worker: &'a Worker,
+    done: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.stats.on_exchange_started();
+        Counted { worker, done: false }
+    }
+
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.worker.stats.on_exchange_lost();
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Clusters and their endpoints, as one worker sees them.
+//!
+//! **Invariant:** a connection is in exactly one place: in the pool of one worker, in one exchange, or on its
+//! way between two workers. Its permit is counted from the dial to the close, wherever it is.
+
+pub mod borrow;
+pub mod connect;
+pub mod pool;
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::config::{ClusterConfig, EndpointConfig};
+use crate::control::Resolved;
+use crate::error::Reason;
+use crate::io::{self as rt, Address, Stream};
+use crate::shared::Shared;
+use crate::worker::Worker;
+use borrow::BorrowRequest;
+pub use pool::EndpointShared;
+use pool::{Connection, ConnectionMeta, ConnectionPermit, Pool};
+use ringway_policies::balance::{self, EndpointState, Turn};
+
+/// A cluster of one worker.
+pub struct Cluster {
+    /// Index into the configuration of the generation that holds this cluster; the cluster itself may be older.
+    pub config: Arc<ClusterConfig>,
+    pub endpoints: Vec<Rc<Endpoint>>,
+    turn: Cell<Turn>,
+}
+
+/// An endpoint of one worker.
+pub struct Endpoint {
+    /// As written in the configuration; the label of statistics and logs.
+    pub name: String,
+    pub pool: Pool,
+    pub shared: Arc<EndpointShared>,
+    addresses: RefCell<Rc<[Address]>>,
+    /// Exchanges of this worker under way.
+    active: Cell<u32>,
+    dials: Cell<usize>,
+}
+
+/// A connection in the hands of one exchange.
+pub struct Upstream {
+    pub stream: Stream,
+    pub endpoint: Rc<Endpoint>,
+    /// Index of the endpoint in its cluster.
+    pub index: usize,
+    pub meta: ConnectionMeta,
+    /// Whether it has carried a request before: then the origin may just have closed it.
+    pub reused: bool,
+    _active: Active,
+}
+
+/// Counts an exchange towards its endpoint for as long as it lives.
+struct Active(Rc<Endpoint>);
+
+impl Active {
+    fn new(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.active.set(endpoint.active.get() + 1);
+        Active(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+    }
+}
+
+/// The endpoint that a pick came to, if there is one.
+pub struct Picked(Option<usize>);
+
+/// What a checkout may use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The pool of this worker, one of another worker, or a new connection.
+    Any,
+    /// Only a new connection: the pooled one turned out to be dead.
+    Fresh,
+}
+
+impl Cluster {
+    pub fn new(config: Arc<ClusterConfig>, worker: usize, shared: &Shared) -> Self {
+        let endpoints = config.endpoints.iter().map(|endpoint| {
+            let (name, addresses) = describe(endpoint);
+            let counts = shared.endpoint(&config.name, &name);
+            Rc::new(Endpoint {
+                pool: Pool::new(worker, Arc::clone(&counts)),
+                shared: counts,
+                name,
+                addresses: RefCell::new(addresses),
+                active: Cell::new(0),
+                // Workers start at different places, so that they do not all dial the same endpoint first.
+                dials: Cell::new(worker),
+            })
+        });
+        let endpoints = endpoints.collect();
+        Cluster { config, endpoints, turn: Cell::new(Turn(worker)) }
+    }
+
+    /// The endpoint for the next request, skipping those in `tried`.
+    fn pick(&self, random: u64, tried: &[usize]) -> Option<usize> {
+        let state = |index: usize| {
+            let endpoint = &self.endpoints[index];
+            EndpointState {
+                usable: endpoint.has_address() && !tried.contains(&index),
+                active: endpoint.active.get(),
+            }
+        };
+        let mut turn = self.turn.get();
+        let index = balance::pick(self.config.balance, &mut turn, random, self.endpoints.len(), state);
+        self.turn.set(turn);
+        index
+    }
+
+    /// Takes the addresses of a name into use. Idle connections to addresses that are gone close.
+    pub fn resolved(&self, resolved: &Resolved) {
+        for (endpoint, config) in self.endpoints.iter().zip(&self.config.endpoints) {
+            if let EndpointConfig::Name { host, port } = config
+                && **host == *resolved.host
+            {
+                let new = resolved.addresses.iter().map(|ip| Address::Tcp(SocketAddr::new(*ip, *port)));
+                let new: Rc<[Address]> = new.collect();
+                endpoint.pool.retain(|address| new.contains(address));
+                *endpoint.addresses.borrow_mut() = new;
+            }
+        }
+    }
+
+    /// Closes idle connections that have expired or that the origin closed.
+    pub fn sweep(&self, now: Instant) -> usize {
+        self.endpoints.iter().map(|endpoint| endpoint.pool.sweep(&self.config.pool, now)).sum()
+    }
+
+    /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
+    /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
+    pub fn take_pooled(&self, worker: &Worker) -> Result<Upstream, Picked> {
+        let picked = self.pick(worker.random(), &[]);
+        let pooled = picked.and_then(|index| {
+            let endpoint = &self.endpoints[index];
+            endpoint
+                .pool
+                .take(&self.config.pool, rt::now())
+                .map(|connection| endpoint.checked_out(index, connection))
+        });
+        match pooled {
+            Some(upstream) => {
+                worker.stats.pool.hits.increment();
+                Ok(upstream)
+            }
+            None => Err(Picked(picked)),
+        }
+    }
+
+    /// Picks an endpoint for a connection that does not come from the pool.
+    pub fn pick_first(&self, worker: &Worker) -> Picked {
+        Picked(self.pick(worker.random(), &[]))
+    }
+
+    /// A connection for one request: from another worker, or new; to another endpoint when the first refuses.
+    ///
+    /// # Errors
+    /// [`Reason::NoEndpoint`], [`Reason::UpstreamLimit`], [`Reason::ConnectFailed`], [`Reason::ConnectTimeout`].
+    pub async fn checkout(
+        &self,
+        worker: &Worker,
+        place: Place,
+        source: Source,
+        first: Picked,
+        deadline: Instant,
+    ) -> Result<Upstream, Reason> {
+        let mut tried: Vec<usize> = Vec::new();
+        let mut reason = Reason::NoEndpoint;
+        let mut picked = first.0;
+        while let Some(index) = picked {
+            if source == Source::Any
+                && let Some(upstream) = self.borrow(worker, place, index).await
+            {
+                worker.stats.pool.borrowed.increment();
+                return Ok(upstream);
+            }
+            worker.stats.pool.misses.increment();
+            match self.dial(worker, place, index, deadline).await {
+                Ok(upstream) => return Ok(upstream),
+                Err(failed) => reason = failed,
+            }
+            if rt::now() >= deadline {
+                break;
+            }
+            // Nothing was sent, so another endpoint may be tried whatever the method.
+            tried.push(index);
+            picked = self.pick(worker.random(), &tried);
+        }
+        Err(reason)
+    }
+
+    async fn borrow(&self, worker: &Worker, place: Place, index: usize) -> Option<Upstream> {
+        let endpoint = &self.endpoints[index];
+        let request = |ticket| BorrowRequest {
+            cluster: place.cluster,
+            generation: place.generation,
+            endpoint: index,
+            borrower: worker.id,
+            ticket,
+        };
+        let connection = borrow::borrow(worker, &endpoint.shared, request).await?;
+        Some(endpoint.checked_out(index, connection))
+    }
+
+    async fn dial(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+    ) -> Result<Upstream, Reason> {
+        let endpoint = &self.endpoints[index];
+        let limit = self.config.pool.connections_max;
+        let permit = ConnectionPermit::acquire(&endpoint.shared, limit).ok_or(Reason::UpstreamLimit)?;
+        let active = Active::new(endpoint);
+        let first = endpoint.dials.get();
+        endpoint.dials.set(first.wrapping_add(1));
+        let addresses = Rc::clone(&endpoint.addresses.borrow());
+        let deadline = deadline.min(rt::now() + self.config.connect_timeout);
+        let connected = connect::connect(&addresses, first % addresses.len().max(1), deadline).await;
+        worker.count_connect(place.cluster, index, connected.is_ok());
+        match connected {
+            Ok((address, stream)) => {
+                let meta = ConnectionMeta { address, created: rt::now(), requests: 0, permit };
+                Ok(Upstream {
+                    stream,
+                    endpoint: Rc::clone(endpoint),
+                    index,
+                    meta,
+                    reused: false,
+                    _active: active,
+                })
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Reason::ConnectTimeout),
+            Err(_) => Err(Reason::ConnectFailed),
+        }
+    }
+}
+
+/// Where a cluster stands, as another worker has to find it.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub generation: u64,
+    pub cluster: usize,
+}
+
+impl Endpoint {
+    /// Exchanges of this worker that hold a connection to it.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    fn has_address(&self) -> bool {
+        !self.addresses.borrow().is_empty()
+    }
+
+    fn checked_out(self: &Rc<Self>, index: usize, connection: Connection) -> Upstream {
+        let Connection { stream, meta } = connection;
+        Upstream { stream, endpoint: Rc::clone(self), index, meta, reused: true, _active: Active::new(self) }
+    }
+
+    /// Idle connections over all workers.
+    pub fn idle_everywhere(&self) -> u32 {
+        self.shared.idle.load(Relaxed)
+    }
+}
+
+impl Upstream {
+    /// Gives the connection back after an exchange that left it clean.
+    pub fn release(self, cluster: &Cluster, now: Instant) {
+        let Upstream { stream, endpoint, mut meta, .. } = self;
+        meta.requests += 1;
+        endpoint.pool.put(Connection { stream, meta }, &cluster.config.pool, now);
+    }
+}
+
+fn describe(endpoint: &EndpointConfig) -> (String, Rc<[Address]>) {
+    match endpoint {
+        EndpointConfig::Address(address) => (address.to_string(), Rc::from([address.clone()])),
+        // Without an answer yet: the control thread resolves names before the first request is taken.
+        EndpointConfig::Name { host, port } => (format!("{host}:{port}"), Rc::from([])),
+    }
+}
