@@ -166,7 +166,7 @@ impl RouteTable {
     fn find_by_path(&self, host_id: u32, listener: u32, path: &[u8]) -> Option<u32> {
         let host = self.hosts.get(host_id as usize)?;
         let mut best = host.root.and_then(|id| self.prefixes.get(id as usize)?.rule(listener));
-        let mut hash = hash_byte(HASH_SEED ^ u64::from(host_id), b'/');
+        let mut hash = hash_byte(prefix_seed(host_id), b'/');
         // One byte more than the longest prefix shows whether its last segment ends there.
         for at in 1..path.len().min(host.prefix_bytes_max + 1) {
             let Some(byte) = path.get(at) else { break };
@@ -200,7 +200,7 @@ impl RouteTable {
         prefix: &[u8],
     ) -> Result<(), RouteError> {
         let host_id = self.host_id(host);
-        let hash = prefix.iter().fold(HASH_SEED ^ u64::from(host_id), |hash, byte| hash_byte(hash, *byte));
+        let hash = prefix.iter().fold(prefix_seed(host_id), |hash, byte| hash_byte(hash, *byte));
         let known = self.prefix_slots.find(hash, |id| {
             self.prefixes
                 .get(id as usize)
@@ -380,6 +380,11 @@ fn slot(hash: u64, mask: usize) -> usize {
 }
 
 const HASH_SEED: u64 = 0x517c_c1b7_2722_0a95;
+
+/// Prefixes of different hosts must not meet, least of all the empty one that most hosts have.
+fn prefix_seed(host: u32) -> u64 {
+    (HASH_SEED ^ u64::from(host)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// One step of FNV-1a, with a multiplier that spreads to the top bits at once.
 fn hash_byte(hash: u64, byte: u8) -> u64 {
