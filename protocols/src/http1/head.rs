@@ -41,12 +41,12 @@ impl HeadProgress {
     pub(super) fn is_worth_parsing(&mut self, bytes: &[u8], bytes_max: u32) -> bool {
         // The window is at most `bytes_max` long, so that its length fits.
         let len = bytes.len() as u32;
-        // An empty line that started within the last call's bytes is found again.
-        let from = (self.scanned as usize).saturating_sub(2);
-        let end_in_sight = bytes.get(from..).is_some_and(has_empty_line);
-        let first_look = self.tokenised == 0;
+        let again = self.tokenised == 0
+            || len >= bytes_max
+            || len / 2 >= self.tokenised
+            // An empty line may have started within the last call's bytes.
+            || bytes.get((self.scanned as usize).saturating_sub(2)..).is_some_and(has_empty_line);
         self.scanned = len;
-        let again = first_look || end_in_sight || len >= bytes_max || len / 2 >= self.tokenised;
         if again {
             self.tokenised = len;
         }
@@ -225,6 +225,22 @@ pub(super) struct ConnectionOptions {
     pub(super) upgrade: bool,
 }
 
+impl ConnectionOptions {
+    /// Whether the option is one of the connection's own, and not the name of a field.
+    fn note(&mut self, option: &[u8]) -> bool {
+        if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
 /// Options of all `Connection` fields of one head. Each is compared with every field name.
 const CONNECTION_OPTIONS_MAX: usize = 32;
 
@@ -233,20 +249,21 @@ pub(super) fn connection_options(bytes: &[u8], fields: &mut [Field]) -> Result<C
     let mut options = ConnectionOptions::default();
     let mut count = 0;
     for index in 0..fields.len() {
-        let Some(value) = fields.get(index).filter(|field| field.kind == FieldKind::Connection) else {
+        let Some(field) = fields.get(index).filter(|field| field.kind == FieldKind::Connection) else {
             continue;
         };
-        for option in list(value.value.of(bytes)) {
+        let value = field.value.of(bytes);
+        // Nearly always there is one option.
+        if options.note(value) {
+            continue;
+        }
+        for option in list(value) {
             count += 1;
             if count > CONNECTION_OPTIONS_MAX {
                 return Err(HeadError::InvalidConnection);
             }
-            match option.len() {
-                0 => {}
-                5 if option.eq_ignore_ascii_case(b"close") => options.close = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => options.upgrade = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => options.keep_alive = true,
-                _ => mark_named(bytes, fields, option)?,
+            if !option.is_empty() && !options.note(option) {
+                mark_named(bytes, fields, option)?;
             }
         }
     }

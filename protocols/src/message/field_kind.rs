@@ -73,7 +73,7 @@ pub enum FieldKind {
 const _: () = assert!((FieldKind::FramingAlias as u8) < 64);
 
 impl FieldKind {
-    /// The kind of a field name.
+    /// The kind of a field name, which must be a token (RFC 9110 5.1).
     pub fn of(name: &[u8]) -> FieldKind {
         let kind = exact(name);
         if kind != FieldKind::Other {
@@ -146,71 +146,82 @@ fn exact(name: &[u8]) -> FieldKind {
     use FieldKind::*;
     // Length first, then the first letter: at most two candidates remain to be compared.
     let Some(first) = name.first() else { return Other };
-    let is = |text: &'static str, kind: FieldKind| -> FieldKind {
-        if name.eq_ignore_ascii_case(text.as_bytes()) { kind } else { Other }
-    };
-    let either = |a: (&'static str, FieldKind), b: (&'static str, FieldKind)| -> FieldKind {
-        match is(a.0, a.1) {
-            Other => is(b.0, b.1),
-            kind => kind,
-        }
-    };
+    let either = |a: FieldKind, b: FieldKind| if a == Other { b } else { a };
     match (name.len(), first | 0x20) {
-        (2, b't') => is("te", Te),
-        (3, b'v') => is("via", Via),
-        (3, b'a') => is("age", Age),
-        (4, b'h') => is("host", Host),
-        (4, b'd') => is("date", Date),
-        (4, b'e') => is("etag", ETag),
-        (4, b'v') => is("vary", Vary),
-        (5, b'r') => is("range", Range),
-        (5, b'a') => is("allow", Allow),
-        (6, b'a') => is("accept", Accept),
-        (6, b'c') => is("cookie", Cookie),
-        (6, b's') => is("server", Server),
-        (6, b'e') => is("expect", Expect),
-        (6, b'o') => is("origin", Origin),
-        (7, b'r') => is("referer", Referer),
-        (7, b'u') => is("upgrade", Upgrade),
-        (7, b't') => is("trailer", Trailer),
-        (8, b'l') => is("location", Location),
-        (8, b'x') => is("x-scheme", XForwardedOther),
-        (9, b'f') => is("forwarded", Forwarded),
-        (9, b'x') => is("x-real-ip", XRealIp),
-        (10, b'c') => is("connection", Connection),
-        (10, b'u') => is("user-agent", UserAgent),
-        (10, b'k') => is("keep-alive", KeepAlive),
-        (10, b's') => is("set-cookie", SetCookie),
-        (11, b't') => is("traceparent", Traceparent),
-        (11, b'x') => is("x-client-ip", XClientIp),
-        (12, b'c') => is("content-type", ContentType),
-        (12, b'x') => either(("x-request-id", XRequestId), ("x-url-scheme", XForwardedOther)),
-        (12, b'm') => is("max-forwards", MaxForwards),
-        (13, b'c') => is("cache-control", CacheControl),
-        (13, b'a') => is("authorization", Authorization),
-        (13, b'i') => is("if-none-match", IfNoneMatch),
-        (13, b'l') => is("last-modified", LastModified),
-        (13, b'x') => is("x-rewrite-url", XOriginal),
-        (14, b'c') => is("content-length", ContentLength),
-        (14, b't') => is("true-client-ip", XClientIp),
-        (14, b'h') => is("http2-settings", Http2Settings),
-        (15, b'a') => either(("accept-encoding", AcceptEncoding), ("accept-language", AcceptLanguage)),
-        (15, b'x') => is("x-forwarded-for", XForwardedFor),
-        (15, b'f') => is("front-end-https", XForwardedOther),
-        (16, b'c') => either(("content-encoding", ContentEncoding), ("cf-connecting-ip", XClientIp)),
-        (16, b'p') => is("proxy-connection", ProxyConnection),
-        (16, b'x') => either(("x-forwarded-host", XForwardedHost), ("x-ringway-reason", XRingwayReason)),
-        (16, b'w') => is("www-authenticate", WwwAuthenticate),
-        (16, b'f') => is("fastly-client-ip", XClientIp),
-        (17, b't') => is("transfer-encoding", TransferEncoding),
-        (17, b'i') => is("if-modified-since", IfModifiedSince),
-        (17, b'x') => is("x-forwarded-proto", XForwardedProto),
-        (18, b'p') => is("proxy-authenticate", ProxyAuthenticate),
-        (19, b'p') => is("proxy-authorization", ProxyAuthorization),
-        (19, b'x') => is("x-cluster-client-ip", XClientIp),
-        (20, b'x') => is("x-http-host-override", XOriginal),
+        (2, b't') => is(name, b"te", Te),
+        (3, b'v') => is(name, b"via", Via),
+        (3, b'a') => is(name, b"age", Age),
+        (4, b'h') => is(name, b"host", Host),
+        (4, b'd') => is(name, b"date", Date),
+        (4, b'e') => is(name, b"etag", ETag),
+        (4, b'v') => is(name, b"vary", Vary),
+        (5, b'r') => is(name, b"range", Range),
+        (5, b'a') => is(name, b"allow", Allow),
+        (6, b'a') => is(name, b"accept", Accept),
+        (6, b'c') => is(name, b"cookie", Cookie),
+        (6, b's') => is(name, b"server", Server),
+        (6, b'e') => is(name, b"expect", Expect),
+        (6, b'o') => is(name, b"origin", Origin),
+        (7, b'r') => is(name, b"referer", Referer),
+        (7, b'u') => is(name, b"upgrade", Upgrade),
+        (7, b't') => is(name, b"trailer", Trailer),
+        (8, b'l') => is(name, b"location", Location),
+        (8, b'x') => is(name, b"x-scheme", XForwardedOther),
+        (9, b'f') => is(name, b"forwarded", Forwarded),
+        (9, b'x') => is(name, b"x-real-ip", XRealIp),
+        (10, b'c') => is(name, b"connection", Connection),
+        (10, b'u') => is(name, b"user-agent", UserAgent),
+        (10, b'k') => is(name, b"keep-alive", KeepAlive),
+        (10, b's') => is(name, b"set-cookie", SetCookie),
+        (11, b't') => is(name, b"traceparent", Traceparent),
+        (11, b'x') => is(name, b"x-client-ip", XClientIp),
+        (12, b'c') => is(name, b"content-type", ContentType),
+        (12, b'x') => {
+            either(is(name, b"x-request-id", XRequestId), is(name, b"x-url-scheme", XForwardedOther))
+        }
+        (12, b'm') => is(name, b"max-forwards", MaxForwards),
+        (13, b'c') => is(name, b"cache-control", CacheControl),
+        (13, b'a') => is(name, b"authorization", Authorization),
+        (13, b'i') => is(name, b"if-none-match", IfNoneMatch),
+        (13, b'l') => is(name, b"last-modified", LastModified),
+        (13, b'x') => is(name, b"x-rewrite-url", XOriginal),
+        (14, b'c') => is(name, b"content-length", ContentLength),
+        (14, b't') => is(name, b"true-client-ip", XClientIp),
+        (14, b'h') => is(name, b"http2-settings", Http2Settings),
+        (15, b'a') => {
+            either(is(name, b"accept-encoding", AcceptEncoding), is(name, b"accept-language", AcceptLanguage))
+        }
+        (15, b'x') => is(name, b"x-forwarded-for", XForwardedFor),
+        (15, b'f') => is(name, b"front-end-https", XForwardedOther),
+        (16, b'c') => {
+            either(is(name, b"content-encoding", ContentEncoding), is(name, b"cf-connecting-ip", XClientIp))
+        }
+        (16, b'p') => is(name, b"proxy-connection", ProxyConnection),
+        (16, b'x') => either(
+            is(name, b"x-forwarded-host", XForwardedHost),
+            is(name, b"x-ringway-reason", XRingwayReason),
+        ),
+        (16, b'w') => is(name, b"www-authenticate", WwwAuthenticate),
+        (16, b'f') => is(name, b"fastly-client-ip", XClientIp),
+        (17, b't') => is(name, b"transfer-encoding", TransferEncoding),
+        (17, b'i') => is(name, b"if-modified-since", IfModifiedSince),
+        (17, b'x') => is(name, b"x-forwarded-proto", XForwardedProto),
+        (18, b'p') => is(name, b"proxy-authenticate", ProxyAuthenticate),
+        (19, b'p') => is(name, b"proxy-authorization", ProxyAuthorization),
+        (19, b'x') => is(name, b"x-cluster-client-ip", XClientIp),
+        (20, b'x') => is(name, b"x-http-host-override", XOriginal),
         _ => Other,
     }
+}
+
+/// `kind` where the name is this text in any case. The length is known when this is compiled, so that a few words are
+/// compared and not bytes. Setting bit 5 of a token's byte only makes lower case of letters: no other byte of a token
+/// becomes a letter, a digit or a hyphen by it.
+#[inline(always)]
+fn is<const N: usize>(name: &[u8], text: &'static [u8; N], kind: FieldKind) -> FieldKind {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return FieldKind::Other };
+    let difference = name.iter().zip(text).fold(0, |difference, (a, b)| difference | ((a | 0x20) ^ b));
+    if difference == 0 { kind } else { FieldKind::Other }
 }
 
 /// Names that are recognised by their beginning or under an alias.
