@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::access_log::{AccessLog, LogWriter};
-use crate::config::{ClusterConfig, Config, ConfigSource, EndpointConfig, ListenerConfig, ProcessConfig};
+use crate::config::{
+    ClusterConfig, Config, ConfigError, ConfigSource, EndpointConfig, ListenerConfig, ProcessConfig,
+};
 use crate::control::{self, Events, Generation, SendCommand, Setup, Sockets};
 use crate::io::{self as rt, Address, Driver, RuntimeConfig, mailbox};
 use crate::shared::Shared;
@@ -100,11 +102,11 @@ fn add_demo_origin(config: &mut Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the configuration again, for a reload. All errors make one message.
+/// Reads the configuration again, for a reload. All errors make one message, each a line of it.
 fn loader(source: ConfigSource) -> control::Load {
     Arc::new(move || {
         Config::load(&source)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .map_err(|errors| errors.iter().map(ConfigError::one_line).collect::<Vec<_>>().join("\n"))
     })
 }
 

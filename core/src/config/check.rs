@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use ringway_policies::route::{RouteError, RouteRule, RouteTable};
-
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place, did_you_mean, quote};
 use super::file::At;
@@ -138,8 +136,7 @@ impl Claims {
     ) -> Option<(String, usize)> {
         let claims = self.claims.entry((host.to_owned(), prefix.to_owned())).or_default();
         let overlaps = |claim: &&Claim| {
-            listeners.is_empty()
-                || claim.listeners.is_empty()
+            (listeners.is_empty() && claim.listeners.is_empty())
                 || listeners.iter().any(|it| claim.listeners.contains(it))
         };
         if let Some(earlier) = claims.iter().find(overlaps) {
@@ -216,26 +213,6 @@ fn memory(
         );
         findings.push(ConfigError::new(place(id), Setting::of(id).key, problem).warning());
     }
-}
-
-/// Builds the table that workers will use and throws it away: what the checks before it let through, it takes.
-/// The name of the route that it refuses, and why.
-pub(super) fn route_table(config: &Config) -> Option<(String, String)> {
-    let rules: Vec<RouteRule<'_>> = config
-        .routes
-        .iter()
-        .map(|route| RouteRule {
-            listeners: &route.listeners,
-            hosts: &route.hosts,
-            path_prefix: &route.path_prefix,
-        })
-        .collect();
-    let error = RouteTable::build(&rules).err()?;
-    let (RouteError::Duplicate { second: index, .. }
-    | RouteError::InvalidHost { rule: index, .. }
-    | RouteError::InvalidPrefix { rule: index, .. }) = error;
-    let name = config.routes.get(index).map(|route| route.name.clone()).unwrap_or_default();
-    Some((name, error.to_string()))
 }
 
 /// What works and is probably not meant. `place` finds where an item of the file is.

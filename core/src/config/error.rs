@@ -191,6 +191,17 @@ impl Findings {
         self.has_errors
     }
 
+    /// How many there are, counted ones included.
+    pub(super) fn count(&self) -> usize {
+        self.list.len() + self.left_out
+    }
+
+    /// Counts an error without a word about it, once [`Findings::is_full`].
+    pub(super) fn count_error(&mut self) {
+        self.has_errors = true;
+        self.left_out += 1;
+    }
+
     /// Whether another finding would only be counted, so that no work is spent on it.
     pub fn is_full(&self) -> bool {
         self.list.len() >= FINDINGS_MAX
@@ -298,6 +309,9 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// A text as it is quoted in a message: shortened, control characters escaped.
 pub(super) fn quote(text: &str) -> String {
+    if text.is_empty() {
+        return "an empty text".to_owned();
+    }
     let mut out = String::from("`");
     for c in text.chars().take(60) {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }

@@ -62,6 +62,8 @@ pub(super) struct FileRoute {
     pub prefixes: Vec<At<String>>,
     pub to: Option<At<String>>,
     pub own: Own,
+    /// Something in it is wrong: what it matches is not known.
+    pub(super) broken: bool,
 }
 
 /// Walks a tree.
@@ -195,7 +197,9 @@ impl Walk<'_> {
             prefixes: Vec::new(),
             to: None,
             own: Own::default(),
+            broken: false,
         };
+        let errors_before = self.errors.count();
         for (key, path, node) in self.section(node, path, &ROUTE, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
@@ -209,6 +213,7 @@ impl Walk<'_> {
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
         self.require(item.to.is_some(), &item.at, path, "to", node);
+        item.broken = self.errors.count() > errors_before;
         Some(item)
     }
 
@@ -441,6 +446,10 @@ impl Walk<'_> {
     }
 
     fn unknown_key(&mut self, at: Mark, path: &str, key: &str, known: &[&str], later: &[(&str, &str)]) {
+        if self.errors.is_full() {
+            self.errors.count_error();
+            return;
+        }
         let place = self.file.place(at);
         let error = if let Some((_, instead)) = later.iter().find(|(name, _)| *name == key) {
             let hint = (!instead.is_empty()).then(|| (*instead).to_owned());

@@ -81,10 +81,7 @@ fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Resul
             let port = port.parse::<u16>().ok().filter(|port| digits && *port != 0);
             (host, port.ok_or_else(|| wrong(expected, "the port is a number from 1 to 65535"))?)
         }
-        _ => (
-            text,
-            default_port.ok_or_else(|| wrong(expected, format!("add the port: `{}:80`", text.trim())))?,
-        ),
+        _ => (text, default_port.ok_or_else(|| without_port(text, expected))?),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -93,6 +90,15 @@ fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Resul
     match host_name(host) {
         Ok(host) => Ok(EndpointConfig::Name { host, port }),
         Err(hint) => Err(hint.map_or_else(plain, |hint| wrong(expected, hint))),
+    }
+}
+
+/// What lacks its port, or is one.
+fn without_port(text: &str, expected: &str) -> Mismatch {
+    match text {
+        "" => Mismatch { expected: expected.to_owned(), hint: None },
+        text if text.parse::<u16>().is_ok() => wrong(expected, format!("add the host: `127.0.0.1:{text}`")),
+        text => wrong(expected, format!("add the port: `{}:80`", text.trim())),
     }
 }
 
@@ -211,7 +217,8 @@ mod tests {
             ("http://app:80/", Err("endpoints have no scheme: write `app:80`")),
             ("https://app:443", Err("TLS to endpoints is not supported by this version")),
             ("a b:80", Err("")),
-            ("", Err("add the port: `:80`")),
+            ("", Err("")),
+            ("9000", Err("add the host: `127.0.0.1:9000`")),
             ("bücher.example:80", Err("write international names in their ASCII form (xn--…)")),
         ] {
             assert_eq!(shown(endpoint(text)), want.map(str::to_owned).map_err(str::to_owned), "{text:?}");

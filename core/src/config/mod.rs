@@ -7,12 +7,13 @@
 //! flags ┐
 //! env   ┼ layer   (flag > environment > file > default, each value with its origin)
 //! file  ┘
-//!         load    (check: does it fit together?  build: the structures of `built`)
+//!         load    assemble (check: does it fit together?  build: the structures of `built`)
 //! ```
 //!
 //! All settings are rows of one table, [`settings`]. **Invariant:** a [`Config`] that was built is valid; nothing
 //! is checked again on the request path.
 
+mod assemble;
 mod build;
 mod built;
 mod check;
@@ -38,3 +39,4 @@ pub use json::Json;
 pub use layer::{Layer, Origin, Own};
 pub use reload::restart_needed;
 pub use source::{ConfigSource, Given, LISTEN_DEFAULT};
+pub use value::{Kind, Mismatch, Value};

@@ -168,7 +168,15 @@ pub(super) fn read(file: &SourceFile, text: &str, errors: &mut Findings) -> Opti
             return None;
         }
     }
-    builder.root
+    match builder.root {
+        Some(root) if !matches!(root.content, Content::Null) => Some(root),
+        _ => {
+            let error =
+                ConfigError::mismatch(file.whole(), "", "listeners, clusters and routes", "an empty file");
+            errors.push(error);
+            None
+        }
+    }
 }
 
 /// Builds the tree from events; `open` is the path from the root to the node being read.

@@ -132,7 +132,7 @@ fn ipv6(facts: &Facts) -> Finding {
 }
 
 fn open_files(facts: &Facts) -> Finding {
-    let name = "open files";
+    let name = "nofile";
     let Some((soft, hard)) = facts.limit("Max open files") else {
         return Finding::warn(name, "limit unknown", "mount /proc");
     };
@@ -151,7 +151,7 @@ fn open_files(facts: &Facts) -> Finding {
 }
 
 fn locked_memory(facts: &Facts) -> Finding {
-    let name = "locked memory";
+    let name = "memlock";
     match facts.limit("Max locked memory") {
         Some((Some(soft), _)) if soft < MEMLOCK_GOOD => Finding::warn(
             name,
@@ -334,7 +334,7 @@ mod tests {
                     "proc/self/limits",
                     "Max open files 1024 4096 files\nMax locked memory unlimited unlimited bytes\n",
                 ),
-                ("open files", Level::Warn),
+                ("nofile", Level::Warn),
             ),
             (
                 "few-files",
@@ -342,7 +342,7 @@ mod tests {
                     "proc/self/limits",
                     "Max open files 32 32 files\nMax locked memory unlimited unlimited bytes\n",
                 ),
-                ("open files", Level::Fail),
+                ("nofile", Level::Fail),
             ),
             (
                 "memlock",
@@ -350,7 +350,7 @@ mod tests {
                     "proc/self/limits",
                     "Max open files 1048576 1048576 files\nMax locked memory 65536 65536 bytes\n",
                 ),
-                ("locked memory", Level::Warn),
+                ("memlock", Level::Warn),
             ),
             ("backlog", ("proc/sys/net/core/somaxconn", "128\n"), ("somaxconn", Level::Warn)),
             (

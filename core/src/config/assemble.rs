@@ -1,0 +1,307 @@
+//! What a file says → a [`Config`]: names become indices, texts become addresses, and what does not fit together is an
+//! error at its place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ringway_policies::route::{RouteError, RouteTable};
+
+use super::build::{self, RouteParts};
+use super::check::{self, Binds, Claims, Names};
+use super::cpus::Host;
+use super::error::{ConfigError, Findings, quote};
+use super::file::{At, FileConfig, FileRoute};
+use super::grammar;
+use super::layer::{Layer, Own, View};
+use super::load::place_of;
+use super::settings::{Id, Setting};
+use super::tree::{Mark, SourceFile};
+use super::{Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, built};
+use crate::io::Address;
+
+/// Puts the parts of a file together.
+pub(super) struct Assembly<'a> {
+    pub(super) file: &'a SourceFile,
+    pub(super) read: &'a FileConfig,
+    pub(super) base: &'a Layer,
+    pub(super) host: &'a Host,
+    pub(super) findings: &'a mut Findings,
+}
+
+impl<'a> Assembly<'a> {
+    pub(super) fn config(mut self) -> Config {
+        let (base, file, read) = (self.base, self.file, self.read);
+        let place = |id: Id| place_of(id, base, Some((file, &read.process)));
+        let view = build::all(base);
+        let process = build::process(base, self.host, &place, self.findings);
+        check::process(&process, &view, self.host, &place, self.findings);
+        self.doubtful(&read.defaults, "defaults");
+
+        let mut binds = Binds::default();
+        let (listeners, listener_names) = self.listeners(&mut binds);
+        if let Some(admin) = process.admin {
+            binds.claim(&admin.into(), "a listener", place(Id::AdminBind), "admin.bind", self.findings);
+        }
+        let mut cluster_names = Names::new("cluster");
+        let mut clusters = Vec::new();
+        for (index, cluster) in read.clusters.iter().enumerate() {
+            let path = format!("clusters[{}]", cluster.index);
+            let name = self.add_name(&mut cluster_names, &cluster.name, &path, index);
+            let endpoints = self.endpoints(
+                cluster.endpoints.as_deref().unwrap_or_default(),
+                &path,
+                cluster.endpoints.is_some(),
+                cluster.at,
+            );
+            self.doubtful(&cluster.own, &path);
+            clusters.push(Arc::new(build::cluster(&name, endpoints, &View { base, own: &cluster.own })));
+        }
+        let (routes, route_owns) = self.routes(&listener_names, &cluster_names);
+        let sources = Sources {
+            base: base.clone(),
+            listeners: read.listeners.iter().map(|it| it.own.clone()).collect(),
+            clusters: read.clusters.iter().map(|it| it.own.clone()).collect(),
+            routes: route_owns,
+            file: Some(file.path.clone()),
+        };
+        let route_table = self.route_table(&routes);
+        let warnings = Vec::new();
+        let config =
+            Config { generation: 1, process, listeners, clusters, routes, route_table, sources, warnings };
+        self.overall(&config);
+        config
+    }
+
+    fn listeners(&mut self, binds: &mut Binds) -> (Vec<Arc<ListenerConfig>>, Names<'a>) {
+        let mut names = Names::new("listener");
+        let mut listeners = Vec::new();
+        for (index, listener) in self.read.listeners.iter().enumerate() {
+            let path = format!("listeners[{}]", listener.index);
+            let name = self.add_name(&mut names, &listener.name, &path, index);
+            self.doubtful(&listener.own, &path);
+            let bind = listener.bind.as_ref().and_then(|bind| self.bind(bind, &name, &path, binds));
+            // An address that cannot be bound stands in for a wrong one, which is an error already.
+            let bind = bind.unwrap_or_else(|| Address::Tcp(([0, 0, 0, 0], 0).into()));
+            listeners.push(Arc::new(build::listener(
+                &name,
+                bind,
+                &View { base: self.base, own: &listener.own },
+            )));
+        }
+        (listeners, names)
+    }
+
+    fn bind(&mut self, bind: &At<String>, name: &str, path: &str, binds: &mut Binds) -> Option<Address> {
+        let (place, key) = (self.file.place(bind.at), format!("{path}.bind"));
+        let Ok(address) = bind.value.parse::<Address>() else {
+            let expected = "ADDRESS:PORT such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path";
+            let port = bind.value.parse::<u16>().ok();
+            let hint =
+                port.map(|port| format!("write `\":{port}\"` for every address or `127.0.0.1:{port}`"));
+            self.findings.push(ConfigError::mismatch(place, key, expected, quote(&bind.value)).hint(hint));
+            return None;
+        };
+        binds.claim(&address, &format!("listener {}", quote(name)), place, &key, self.findings);
+        Some(address)
+    }
+
+    fn endpoints(&mut self, texts: &[At<String>], path: &str, given: bool, at: Mark) -> Vec<EndpointConfig> {
+        let mut first_lines: HashMap<EndpointConfig, usize> = HashMap::new();
+        let mut endpoints = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let (place, key) = (self.file.place(text.at), format!("{path}.endpoints[{index}]"));
+            match grammar::endpoint(&text.value) {
+                Err(mismatch) => {
+                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&text.value));
+                    self.findings.push(error.hint(mismatch.hint));
+                }
+                Ok(endpoint) => {
+                    if let Some(line) = first_lines.insert(endpoint.clone(), text.at.line) {
+                        let problem = format!("{} is here twice, first in line {line}", quote(&text.value));
+                        self.findings.push(ConfigError::new(place, key, problem).warning());
+                    }
+                    endpoints.push(endpoint);
+                }
+            }
+        }
+        if given && texts.is_empty() {
+            let place = self.file.place(Mark { width: 1, ..at });
+            self.findings.push(ConfigError::mismatch(
+                place,
+                format!("{path}.endpoints"),
+                "at least one endpoint",
+                "none",
+            ));
+        }
+        endpoints
+    }
+
+    fn routes(&mut self, listeners: &Names<'a>, clusters: &Names<'a>) -> (Vec<Arc<RouteConfig>>, Vec<Own>) {
+        let mut names = Names::new("route");
+        let mut claims = Claims::default();
+        let (mut routes, mut owns) = (Vec::new(), Vec::new());
+        for (index, route) in self.read.routes.iter().enumerate() {
+            let path = format!("routes[{}]", route.index);
+            let findings_before = self.findings.count();
+            let name = self.add_name(&mut names, &route.name, &path, index);
+            let cluster = route
+                .to
+                .as_ref()
+                .and_then(|to| clusters.find(self.file, format!("{path}.to"), to, self.findings));
+            let on = route.listeners.iter().enumerate().filter_map(|(at, listener)| {
+                listeners.find(self.file, format!("{path}.listeners[{at}]"), listener, self.findings)
+            });
+            let on: Vec<usize> = on.collect();
+            let hosts = self.hosts(route, &path);
+            let prefixes = self.prefixes(route, &path);
+            // What a route with errors matches is not known yet.
+            let whole = !route.broken && self.findings.count() == findings_before;
+            for (at, prefix) in prefixes.into_iter().enumerate() {
+                if whole {
+                    self.claim(&mut claims, route, &name, &path, (&on, &hosts, &prefix));
+                }
+                let parts = RouteParts {
+                    listeners: on.clone(),
+                    hosts: hosts.clone(),
+                    path_prefix: prefix,
+                    cluster: cluster.unwrap_or_default(),
+                };
+                let own_name = if at == 0 { name.clone() } else { format!("{name}[{at}]") };
+                routes.push(Arc::new(build::route(
+                    own_name,
+                    parts,
+                    &View { base: self.base, own: &route.own },
+                )));
+                owns.push(route.own.clone());
+            }
+        }
+        (routes, owns)
+    }
+
+    /// The match table. What it refuses beyond the checks above is an error too.
+    fn route_table(&mut self, routes: &[Arc<RouteConfig>]) -> RouteTable {
+        built::route_table(routes).unwrap_or_else(|error| {
+            let rule = match &error {
+                RouteError::Duplicate { second, .. } => *second,
+                RouteError::InvalidHost { rule, .. } | RouteError::InvalidPrefix { rule, .. } => *rule,
+            };
+            if !self.findings.has_errors() {
+                let name = routes.get(rule).map_or("?", |route| &route.name);
+                let key = format!("routes ({name})");
+                self.findings.push(ConfigError::new(self.file.whole(), key, error.to_string()));
+            }
+            RouteTable::default()
+        })
+    }
+
+    fn hosts(&mut self, route: &FileRoute, path: &str) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for (index, host) in route.hosts.iter().enumerate() {
+            let (place, key) = (self.file.place(host.at), format!("{path}.hosts[{index}]"));
+            match grammar::host_pattern(&host.value) {
+                Ok(host) if hosts.contains(&host) => {
+                    self.findings.push(
+                        ConfigError::new(place, key, format!("{} is here twice", quote(&host))).warning(),
+                    );
+                }
+                Ok(host) => hosts.push(host),
+                Err(mismatch) => {
+                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&host.value));
+                    self.findings.push(error.hint(mismatch.hint));
+                }
+            }
+        }
+        hosts
+    }
+
+    fn prefixes(&mut self, route: &FileRoute, path: &str) -> Vec<String> {
+        if route.prefixes.is_empty() {
+            return vec!["/".to_owned()];
+        }
+        let mut prefixes = Vec::new();
+        for (index, prefix) in route.prefixes.iter().enumerate() {
+            match grammar::path_prefix(&prefix.value) {
+                Ok(prefix) => prefixes.push(prefix),
+                Err(mismatch) => {
+                    let (place, key) =
+                        (self.file.place(prefix.at), format!("{path}.match[{index}].path.prefix"));
+                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&prefix.value));
+                    self.findings.push(error.hint(mismatch.hint));
+                }
+            }
+        }
+        prefixes
+    }
+
+    /// Two routes that match the same are an error at the second; so are two matches of one route.
+    fn claim(
+        &mut self,
+        claims: &mut Claims,
+        route: &FileRoute,
+        name: &str,
+        path: &str,
+        what: (&[usize], &[String], &str),
+    ) {
+        let (on, hosts, prefix) = what;
+        let any_host = [String::new()];
+        let hosts = if hosts.is_empty() { &any_host[..] } else { hosts };
+        for host in hosts {
+            let Some((earlier, line)) = claims.claim(on, host, prefix, name, route.at.line) else { continue };
+            let host =
+                if host.is_empty() { "every host".to_owned() } else { format!("host {}", quote(host)) };
+            let problem = format!(
+                "{host} with path {} is already matched by route {} in line {line}",
+                quote(prefix),
+                quote(&earlier)
+            );
+            let at = route.name.as_ref().map_or(route.at, |name| name.at);
+            self.findings.push(ConfigError::new(self.file.place(at), path, problem));
+        }
+    }
+
+    fn add_name(
+        &mut self,
+        names: &mut Names<'a>,
+        name: &'a Option<At<String>>,
+        path: &str,
+        index: usize,
+    ) -> String {
+        let Some(name) = name else { return String::new() };
+        names.add(self.file, format!("{path}.name"), name, index, self.findings);
+        name.value.clone()
+    }
+
+    fn doubtful(&mut self, own: &Own, path: &str) {
+        for (id, value, at) in own.iter() {
+            let Some(problem) = check::doubtful(*id, value) else { continue };
+            let setting = Setting::of(*id);
+            let key = match path {
+                "defaults" => setting.file_key(),
+                path => format!("{path}.{}", setting.key),
+            };
+            self.findings.push(ConfigError::new(self.file.place(*at), key, problem).warning());
+        }
+    }
+
+    /// What only shows once everything is read.
+    fn overall(&mut self, config: &Config) {
+        if self.findings.has_errors() {
+            return;
+        }
+        if config.listeners.is_empty() {
+            let expected = "at least one listener";
+            self.findings.push(ConfigError::mismatch(self.file.whole(), "listeners", expected, "none"));
+            return;
+        }
+        let (file, read) = (self.file, self.read);
+        let place = |what: &str, index: usize| {
+            let at = match what {
+                "clusters" => read.clusters.get(index).and_then(|it| it.name.as_ref()),
+                _ => read.listeners.get(index).and_then(|it| it.name.as_ref()),
+            };
+            let at = at.map(|name| name.at).unwrap_or_default();
+            (file.place(at), format!("{what}[{index}]"))
+        };
+        check::warnings(config, &place, self.findings);
+    }
+}
