@@ -313,7 +313,8 @@ impl Proxy {
         self.write_config(yaml);
         let before = self.stderr.count();
         self.signal(Signal::HUP);
-        self.stderr.wait_for_line(before, "a line about the reload", |line| line.contains("reload"))
+        let done = |line: &str| line.contains("configuration reloaded") || line.contains("reload refused");
+        self.stderr.wait_for_line(before, "a line about the reload", done)
     }
 
     /// Waits for a line on stderr.
@@ -351,9 +352,10 @@ impl Proxy {
         loop {
             let lines = self.stderr.all();
             self.listeners = lines.iter().filter_map(|line| listening(line)).collect();
-            let admin = self.listeners.iter().find(|(name, _)| name == "admin");
-            self.admin = admin.and_then(|(_, address)| address.parse().ok());
-            if lines.iter().any(|line| line.contains("ready")) && !self.listeners.is_empty() {
+            self.admin = lines
+                .iter()
+                .find_map(|line| value(line.split_once("admin listens ")?.1, "address")?.parse().ok());
+            if lines.iter().any(|line| line.contains(" ready ")) && !self.listeners.is_empty() {
                 break;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -391,11 +393,13 @@ pub fn binary(name: &str) -> PathBuf {
 /// The name and address in a line `listening name=web address=127.0.0.1:8080`.
 fn listening(line: &str) -> Option<(String, String)> {
     let (_, rest) = line.split_once("listening ")?;
-    let value = |key: &str| {
-        let word = rest.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
-        Some(word.trim_matches('"').to_owned())
-    };
-    Some((value("name")?, value("address")?))
+    Some((value(rest, "name")?, value(rest, "address")?))
+}
+
+/// The value of `key=value` in a line.
+fn value(line: &str, key: &str) -> Option<String> {
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
+    Some(word.trim_matches('"').to_owned())
 }
 
 fn wait_for_exit(child: &mut Child, stderr: &Lines) -> ExitStatus {
