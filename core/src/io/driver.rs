@@ -109,7 +109,7 @@ impl Backend {
                 driver.start_send(key, slot);
                 None
             }
-            Backend::Epoll(driver) => driver.start_send(rt, slot),
+            Backend::Epoll(driver) => driver.start_send(rt, key, slot),
         }
     }
 

@@ -42,8 +42,8 @@ pub(crate) struct Runtime {
     /// What one stream may hold received but undelivered.
     pub(super) connection_bytes_max: u32,
     pub(super) driver: Backend,
-    /// When a stream was last reset for its memory.
-    pub(super) relieved_at: Cell<Option<Instant>>,
+    /// Since when receives have waited for a buffer in vain, or when a stream was reset for it.
+    pub(super) starved_since: Cell<Option<Instant>>,
     trimmed_at: Cell<Instant>,
     woken: RefCell<Vec<Waker>>,
 }
@@ -89,7 +89,7 @@ impl Runtime {
             remote,
             connection_bytes_max: buffers.connection_bytes_max.max(buffers.buffer_bytes),
             driver,
-            relieved_at: Cell::new(None),
+            starved_since: Cell::new(None),
             trimmed_at: Cell::new(Instant::now()),
             woken: RefCell::default(),
         })

@@ -25,7 +25,7 @@ const SEND_STATES_MAX: usize = 256;
 /// Chunks up to this size are copied behind a waiting one rather than holding a buffer each.
 const APPEND_BYTES_MAX: usize = 2048;
 
-/// Time for the buffers of a stream that was reset to come back before another one is reset.
+/// Time for buffers to come back before a stream is reset for them, and then before another one is.
 pub(super) const RELIEF_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One bit each of [`Slot::flags`].
@@ -370,14 +370,16 @@ pub(super) struct Contents {
     _wakers: [Option<Waker>; 4],
 }
 
-/// Buffers ran out and receives wait for one. Resets the largest holder, unless one was reset a moment ago and its buffers
-/// are still on their way back. True when there may be a free buffer now.
+/// Buffers ran out and receives wait for one. When none has come back for a while, resets the largest holder. True when
+/// there may be a free buffer now.
 pub(super) fn relieve_memory(rt: &Runtime) -> bool {
     let now = rt.clock.now();
-    if rt.relieved_at.get().is_some_and(|at| now.duration_since(at) < RELIEF_INTERVAL) {
+    let since = rt.starved_since.get().unwrap_or(now);
+    rt.starved_since.set(Some(since));
+    if now.duration_since(since) < RELIEF_INTERVAL {
         return false;
     }
-    rt.relieved_at.set(Some(now));
+    rt.starved_since.set(Some(now));
     reset_largest_holder(rt) && rt.pool.has_free()
 }
 

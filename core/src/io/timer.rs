@@ -338,3 +338,83 @@ pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Result<F::Output, 
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::Wheel;
+
+    /// Random arming, moving, disarming and removing, and steps of random length, against a map of deadlines.
+    #[test]
+    fn the_wheel_agrees_with_an_ordered_map() {
+        let seed = std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+        });
+        eprintln!("RINGWAY_SEED={seed}");
+        let mut state = seed | 1;
+        let mut random = move |n: u64| {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            state.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
+        };
+        for _ in 0..50 {
+            let (mut wheel, mut oracle, mut now) = (Wheel::new(), BTreeMap::new(), 0u64);
+            let mut keys: Vec<u32> = (0..50).map(|_| wheel.insert()).collect();
+            for _ in 0..1000 {
+                let i = random(keys.len() as u64) as usize;
+                let key = keys[i];
+                match random(10) {
+                    0 => {
+                        wheel.disarm(key);
+                        oracle.remove(&key);
+                    }
+                    1 => {
+                        wheel.remove(key);
+                        oracle.remove(&key);
+                        keys[i] = wheel.insert();
+                    }
+                    2..8 => {
+                        let shift = random(24);
+                        let deadline = (now + random(1 << shift)).saturating_sub(random(3));
+                        wheel.arm(key, deadline);
+                        oracle.insert(key, deadline.max(wheel.elapsed));
+                    }
+                    _ => {
+                        let shift = random(22);
+                        now += random(1 << shift);
+                        // A turn of the loop looks at the wheel's own idea of when it has to wake up: never too late.
+                        if let Some(first) = oracle.values().min() {
+                            assert!(wheel.next().is_some_and(|next| next <= (*first).max(wheel.elapsed)));
+                        }
+                        wheel.expire(now, &mut Vec::new());
+                        for key in &keys {
+                            let expired = wheel.entries.get(*key).unwrap().expired;
+                            let due = oracle.get(key).is_some_and(|deadline| *deadline <= now);
+                            assert_eq!(expired, due, "key {key} at {now}: {:?}", oracle.get(key));
+                        }
+                        oracle.retain(|key, deadline| {
+                            if *deadline <= now {
+                                wheel.disarm(*key);
+                            }
+                            *deadline > now
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_expires_at_the_next_tick() {
+        let mut wheel = Wheel::new();
+        wheel.expire(1000, &mut Vec::new());
+        let key = wheel.insert();
+        wheel.arm(key, 3);
+        assert_eq!(wheel.next(), Some(1001));
+        wheel.expire(1001, &mut Vec::new());
+        assert!(wheel.entries.get(key).unwrap().expired);
+        assert_eq!(wheel.next(), None);
+    }
+}

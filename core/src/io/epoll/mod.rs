@@ -53,6 +53,7 @@ impl Epoll {
         if !rt.pool.has_free() && !slot::relieve_memory(rt) {
             return;
         }
+        rt.starved_since.set(None);
         for key in self.starved.take() {
             let waker = {
                 let mut slots = rt.slots.borrow_mut();
@@ -115,7 +116,7 @@ impl Epoll {
         false
     }
 
-    pub(super) fn start_send(&self, rt: &Runtime, slot: &mut Slot) -> Option<Waker> {
+    pub(super) fn start_send(&self, rt: &Runtime, key: u32, slot: &mut Slot) -> Option<Waker> {
         loop {
             let fd = slot.fd;
             let Some(send) = slot.send.as_mut().filter(|send| send.unsent > 0) else { break };
@@ -138,7 +139,7 @@ impl Epoll {
                             return waker;
                         }
                         // Somebody waits for room and there may be more to send: both.
-                        let more = self.start_send(rt, slot);
+                        let more = self.start_send(rt, key, slot);
                         return waker.or(more);
                     }
                 }
@@ -147,7 +148,9 @@ impl Epoll {
                     libc::EAGAIN => {
                         // The kernel tells of room with an edge, now that it was asked in vain.
                         slot.set(flag::SEND_BUSY);
-                        return None;
+                        slot.clear(flag::WRITABLE);
+                        let registered = self.register(key, slot);
+                        return registered.err().and_then(|_| slot.on_send_error(rt, libc::ENOMEM));
                     }
                     errno => {
                         slot.clear(flag::SEND_BUSY);
@@ -260,7 +263,7 @@ impl Epoll {
             slot.set(flag::WRITABLE);
             if slot.has(flag::SEND_BUSY) {
                 slot.clear(flag::SEND_BUSY);
-                wakers[0] = self.start_send(rt, slot);
+                wakers[0] = self.start_send(rt, key, slot);
             }
         }
         if event.events & IN != 0 {

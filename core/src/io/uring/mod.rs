@@ -6,6 +6,7 @@
 mod buffers;
 mod ops;
 mod ring;
+pub(super) mod try_out;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -267,6 +268,7 @@ impl Uring {
         if self.buffers.offered() == 0 && !(slot::relieve_memory(rt) && self.refill_again()) {
             return;
         }
+        rt.starved_since.set(None);
         for key in self.starved.take() {
             let mut slots = rt.slots.borrow_mut();
             let Some(slot) = slots.get_mut(key) else { continue };
@@ -392,6 +394,9 @@ impl Uring {
                 }
                 error if -error == libc::ENOBUFS => {
                     rt.counters.enobufs.add(1);
+                    if slot.has(flag::PAUSED) {
+                        return None;
+                    }
                     slot.set(flag::RECV_STARVED);
                     self.starved.borrow_mut().push(key);
                     return None;

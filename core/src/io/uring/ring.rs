@@ -29,6 +29,7 @@ pub(super) struct Ring {
     /// The ring's index among this thread's registered rings, where that worked: spares a look-up per entry.
     enter_fd: i32,
     enter_flags: u32,
+    no_sqarray: bool,
     min_wait: bool,
     sq_full: Cell<u64>,
     /// Completions that operations submitted this turn will post at once, as far as known.
@@ -64,16 +65,17 @@ impl Ring {
             builder.build(entries)
         };
         // NO_SQARRAY came with 6.6; an older kernel says EINVAL.
-        let ring = build(true).or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => build(false),
-            _ => Err(error),
-        })?;
+        let (ring, no_sqarray) = match build(true) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (build(false)?, false),
+            result => (result?, true),
+        };
         let fd = ring.as_raw_fd();
         let registered = register_ring_fd(fd);
         Ok(Ring {
             fd,
             enter_fd: registered.unwrap_or(fd),
             enter_flags: if registered.is_some() { IORING_ENTER_REGISTERED_RING } else { 0 },
+            no_sqarray,
             min_wait: ring.params().is_feature_min_timeout(),
             ring: RefCell::new(ring),
             sq_full: Cell::new(0),
@@ -87,6 +89,18 @@ impl Ring {
 
     pub(super) fn with<R>(&self, f: impl FnOnce(&IoUring) -> R) -> R {
         f(&self.ring.borrow())
+    }
+
+    /// What makes things cheaper and is not there.
+    pub(super) fn optional_missing(&self) -> Vec<&'static str> {
+        [
+            ("IORING_SETUP_NO_SQARRAY (Linux 6.6)", self.no_sqarray),
+            ("IORING_REGISTER_RING_FDS (Linux 5.18)", self.enter_flags != 0),
+            ("IORING_FEAT_MIN_TIMEOUT (Linux 6.12)", self.min_wait),
+        ]
+        .into_iter()
+        .filter_map(|(name, present)| (!present).then_some(name))
+        .collect()
     }
 
     pub(super) fn sq_full(&self) -> u64 {
