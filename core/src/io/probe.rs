@@ -56,7 +56,9 @@ fn choose_from(choice: IoChoice, probe: impl FnOnce() -> Probe) -> Result<(Drive
         IoChoice::Epoll => Ok((Driver::Epoll, None)),
         IoChoice::Uring => match probe().obstacle() {
             None => Ok((Driver::Uring, None)),
-            Some(why) => Err(format!("io_uring was asked for, but {why}; with `auto`, epoll is used instead")),
+            Some(why) => {
+                Err(format!("io_uring was asked for, but {why}; with `auto`, epoll is used instead"))
+            }
         },
         #[allow(unreachable_patterns, reason = "further drivers come with cargo features")]
         IoChoice::Auto | _ => Ok(match probe().obstacle() {
@@ -71,7 +73,10 @@ pub(super) fn explain_setup(error: &io::Error) -> String {
     let why = match error.raw_os_error() {
         Some(libc::EPERM) => match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
             Ok(value) if value.trim() != "0" => {
-                format!("kernel.io_uring_disabled is {}: `sysctl kernel.io_uring_disabled=0` allows it", value.trim())
+                format!(
+                    "kernel.io_uring_disabled is {}: `sysctl kernel.io_uring_disabled=0` allows it",
+                    value.trim()
+                )
             }
             _ => "a seccomp filter refuses it, as the default profiles of Docker and containerd do: run the \
                   container with a profile that allows io_uring_setup, io_uring_enter and io_uring_register"
@@ -82,8 +87,12 @@ pub(super) fn explain_setup(error: &io::Error) -> String {
              io_uring_enter and io_uring_register"
                 .to_owned()
         }
-        Some(libc::ENOMEM) => "the limit on locked memory is too low: raise it (`ulimit -l`, LimitMEMLOCK=)".to_owned(),
-        Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left: raise the limit (`ulimit -n`)".to_owned(),
+        Some(libc::ENOMEM) => {
+            "the limit on locked memory is too low: raise it (`ulimit -l`, LimitMEMLOCK=)".to_owned()
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "no descriptor is left: raise the limit (`ulimit -n`)".to_owned()
+        }
         Some(libc::EINVAL) => {
             "the kernel is older than 6.1, which brought IORING_SETUP_DEFER_TASKRUN".to_owned()
         }
@@ -108,7 +117,10 @@ mod tests {
             Ok((Driver::Epoll, Some("this kernel lacks multishot recv".to_owned())))
         );
         assert_eq!(choose_from(IoChoice::Auto, refused), Ok((Driver::Epoll, Some("refused".to_owned()))));
-        assert_eq!(choose_from(IoChoice::Epoll, || unreachable!("epoll needs no probe")), Ok((Driver::Epoll, None)));
+        assert_eq!(
+            choose_from(IoChoice::Epoll, || unreachable!("epoll needs no probe")),
+            Ok((Driver::Epoll, None))
+        );
         assert_eq!(choose_from(IoChoice::Uring, Probe::default), Ok((Driver::Uring, None)));
         for probe in [lacking(), refused()] {
             let why = probe.obstacle().unwrap();

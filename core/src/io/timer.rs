@@ -348,9 +348,10 @@ mod tests {
     /// Random arming, moving, disarming and removing, and steps of random length, against a map of deadlines.
     #[test]
     fn the_wheel_agrees_with_an_ordered_map() {
-        let seed = std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
-        });
+        let seed =
+            std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+            });
         eprintln!("RINGWAY_SEED={seed}");
         let mut state = seed | 1;
         let mut random = move |n: u64| {

@@ -94,9 +94,10 @@ struct Random(u64);
 impl Random {
     /// Seeded by RINGWAY_SEED or the clock; the seed is printed.
     fn new() -> Random {
-        let seed = std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
-        });
+        let seed =
+            std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+            });
         eprintln!("RINGWAY_SEED={seed}");
         Random(seed | 1)
     }

@@ -24,7 +24,9 @@ fn deny_io_uring_setup(errno: i32) {
 
 #[test]
 fn seccomp_selects_epoll_and_says_why() {
-    for (errno, word) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "seccomp"), (libc::ENOMEM, "locked memory")] {
+    for (errno, word) in
+        [(libc::EPERM, "seccomp"), (libc::ENOSYS, "seccomp"), (libc::ENOMEM, "locked memory")]
+    {
         // The filter stays with the thread.
         std::thread::spawn(move || {
             deny_io_uring_setup(errno);
@@ -35,11 +37,14 @@ fn seccomp_selects_epoll_and_says_why() {
             let refused = choose(IoChoice::Uring).unwrap_err();
             assert!(refused.contains(&why), "{refused}");
             assert!(run(&small(Driver::Uring), async {}).is_err());
-            run(&small(driver), in_time(async {
-                let (a, b) = pair().await;
-                a.send(&b"works"[..]).unwrap();
-                assert_eq!(recv_exact(&b, 5).await, b"works");
-            }))
+            run(
+                &small(driver),
+                in_time(async {
+                    let (a, b) = pair().await;
+                    a.send(&b"works"[..]).unwrap();
+                    assert_eq!(recv_exact(&b, 5).await, b"works");
+                }),
+            )
             .unwrap();
         })
         .join()

@@ -104,7 +104,11 @@ fn a_reset_is_told_and_a_fin_is_not() {
         assert!(timeout_at(now() + Duration::from_millis(2), a.recv()).await.is_err());
         b.send(&b"bytes"[..]).unwrap();
         b.shutdown_write();
-        assert!(timeout_at(now() + Duration::from_millis(20), poll_fn(|cx| a.poll_reset(cx).map(drop))).await.is_err());
+        assert!(
+            timeout_at(now() + Duration::from_millis(20), poll_fn(|cx| a.poll_reset(cx).map(drop)))
+                .await
+                .is_err()
+        );
         let (a, b) = pair().await;
         assert!(timeout_at(now() + Duration::from_millis(2), a.recv()).await.is_err());
         b.reset_on_close();
@@ -245,8 +249,11 @@ fn streams_dropped_at_any_moment_leave_nothing_behind() {
         let mut random = Random::new();
         let (listener, address) = listen();
         for _ in 0..300 {
-            let Ok(connecting) =
-                timeout_at(now() + Duration::from_micros(random.below(3000)), Stream::connect(&address.into())).await
+            let Ok(connecting) = timeout_at(
+                now() + Duration::from_micros(random.below(3000)),
+                Stream::connect(&address.into()),
+            )
+            .await
             else {
                 continue;
             };

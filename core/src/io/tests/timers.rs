@@ -44,7 +44,8 @@ fn a_timer_moves_both_ways_and_is_disarmed() {
         assert!(!timer.is_armed());
         timer.arm(now() + Duration::from_millis(5));
         timer.disarm();
-        let waited = timeout_at(now() + Duration::from_millis(20), poll_fn(|cx| timer.poll_expired(cx))).await;
+        let waited =
+            timeout_at(now() + Duration::from_millis(20), poll_fn(|cx| timer.poll_expired(cx))).await;
         assert_eq!(waited, Err(Elapsed));
     });
 }
