@@ -13,17 +13,28 @@ pub fn uuid_v7(unix_ms: u64, random: u128) -> [u8; REQUEST_ID_BYTES] {
     let rand_b = random & 0x3fff_ffff_ffff_ffff;
     let value = time | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b;
     let mut text = [b'-'; REQUEST_ID_BYTES];
-    let mut nibbles = (0..32).rev().map(|nibble| (value >> (nibble * 4)) as usize & 0xf);
-    for (at, slot) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            let nibble = nibbles.next().unwrap_or_default();
-            *slot = HEX.get(nibble).copied().unwrap_or_default();
+    for (at, byte) in BYTE_AT.into_iter().zip(value.to_be_bytes()) {
+        if let Some(slot) = text.get_mut(at..at + 2) {
+            slot.copy_from_slice(&HEX[usize::from(byte)]);
         }
     }
     text
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Where the digits of each byte stand: 8-4-4-4-12.
+const BYTE_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// The two digits of every byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    table
+};
 
 /// Whether a client's id may be kept: short, and of characters that no log or header has to escape.
 pub fn may_be_kept(id: &[u8]) -> bool {

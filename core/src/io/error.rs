@@ -31,5 +31,6 @@ pub fn is_memory_reset(error: &io::Error) -> bool {
 
 /// A stream, listener or timer is used after the runtime it belongs to has ended.
 pub(super) fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the runtime of this socket has ended")
+    // A kind and no text: this is also the value that is prepared in case the runtime has ended, on every call.
+    io::ErrorKind::NotConnected.into()
 }
