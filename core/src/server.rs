@@ -44,8 +44,8 @@ fn start(mut config: Config, source: ConfigSource) -> Result<ExitCode, String> {
         log_warning!("io_uring is not used, epoll is: {why}");
     }
     let sockets = bind_all(&config)?;
-    let log = start_access_log(&config)?;
     let stats = Stats::new(process.workers);
+    let log = start_access_log(&config, &stats)?;
     let generation = Generation::first(Arc::clone(&config), &stats);
     let (events, event_receiver) = control::channel(process.workers);
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -110,9 +110,9 @@ fn loader(source: ConfigSource) -> control::Load {
     })
 }
 
-fn start_access_log(config: &Config) -> Result<Option<LogWriter>, String> {
+fn start_access_log(config: &Config, stats: &Stats) -> Result<Option<LogWriter>, String> {
     let Some(log) = &config.process.access_log else { return Ok(None) };
-    LogWriter::start(log, Arc::default())
+    LogWriter::start(log, Arc::clone(&stats.access_log))
         .map(Some)
         .map_err(|error| format!("cannot open the access log: {error}"))
 }

@@ -130,7 +130,7 @@ impl Reloader {
         if old.len() >= max {
             return Err(format!(
                 "{} old generations are still in use by running exchanges ({old:?}), at most {max} may be \
-                 (generations_max): wait for them to end, then reload again",
+                 (setting `generations`): wait for them to end, then reload again",
                 old.len()
             ));
         }

@@ -276,7 +276,7 @@ fn old_generations_in_use_are_bounded() {
         held.push(running.configured(0));
     }
     let refused = reload();
-    assert!(refused.contains("[2, 3]") && refused.contains("generations_max"), "{refused}");
+    assert!(refused.contains("[2, 3]") && refused.contains("`generations`"), "{refused}");
     let shown = json(&running.unix("GET /config HTTP/1.1\r\n"));
     assert_eq!(shown["old_generations_in_use"], serde_json::json!([2, 3]));
     drop(held.remove(0));

@@ -36,6 +36,8 @@ const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Addresses of one name that are used; more are left out.
 const ADDRESSES_MAX: usize = 64;
+/// Addresses of one name that a log line shows.
+const SHOWN_MAX: usize = 8;
 
 /// All names of the configuration.
 pub(super) struct Names {
@@ -183,7 +185,9 @@ impl Names {
         let addresses: Arc<[IpAddr]> = addresses.into();
         let known = state.addresses.replace(Some(addresses.clone()));
         if known.as_ref() != Some(&addresses) {
-            log_info!("resolved host={host} addresses={addresses:?} ttl_s={}", ttl.as_secs());
+            let shown = addresses.get(..SHOWN_MAX).unwrap_or(&addresses);
+            let (count, ttl) = (addresses.len(), ttl.as_secs());
+            log_info!("resolved host={host} count={count} addresses={shown:?} ttl_s={ttl}");
             (self.on_news.borrow())(&Resolved { host: host.clone(), addresses });
         }
         ttl.clamp(TTL_MIN, TTL_MAX)
