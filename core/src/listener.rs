@@ -17,6 +17,7 @@ use crate::error::Reason;
 use crate::io::{self as rt, Address, Listener, Stream};
 use crate::reply;
 use crate::shared::Permit;
+use crate::stats::ListenerStats;
 use crate::worker::{Message, Worker};
 
 /// How long a refused connection gets to take its answer.
@@ -69,9 +70,11 @@ fn admit(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, fd: OwnedFd, peer: Option
         return;
     };
     worker.stats.connections.accepted.increment();
+    of_listener(worker, slot, |stats| stats.connections_accepted.increment());
     let owner = worker.shared.lightest(worker.id);
     let permit = permit(worker, slot, owner);
     if slot.count.load(Relaxed) > config.limits.connections_max {
+        of_listener(worker, slot, |stats| stats.connections_refused.increment());
         refuse(worker, fd, Reason::ConnectionLimit, config);
         return;
     }
@@ -89,6 +92,13 @@ fn admit(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, fd: OwnedFd, peer: Option
         }
     }
     start(worker, Rc::clone(slot), handover);
+}
+
+/// Counts for a listener by its name in the current configuration.
+fn of_listener(worker: &Worker, slot: &ListenerSlot, count: impl Fn(&ListenerStats)) {
+    if let Some(index) = slot.index.get() {
+        count(worker.stats.listener(&worker.view().generation.labels, index));
+    }
 }
 
 fn permit(worker: &Worker, slot: &ListenerSlot, owner: usize) -> Permit {
@@ -118,7 +128,10 @@ fn start(worker: &Rc<Worker>, slot: Rc<ListenerSlot>, handover: Handover) {
     let client_permit = match peer {
         Some(peer) if per_client > 0 => match worker.shared.admit_client(peer.ip(), per_client) {
             Some(permit) => Some(permit),
-            None => return refuse(worker, fd, Reason::ClientConnectionLimit, config),
+            None => {
+                of_listener(worker, &slot, |stats| stats.connections_refused.increment());
+                return refuse(worker, fd, Reason::ClientConnectionLimit, config);
+            }
         },
         _ => None,
     };
