@@ -1,6 +1,7 @@
 //! Configuration: every wrong file of the corpus gives exactly the messages beside it, a good one exactly the
 //! configuration that it describes. `RINGWAY_BLESS=1` writes what comes out as what is expected: read the diff.
 
+mod cli;
 mod corpus;
 mod dump;
 mod precedence;

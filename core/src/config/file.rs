@@ -282,6 +282,9 @@ impl Walk<'_> {
                 self.setting(setting, &entry.value, &path, own);
             } else if is_group(structure.scope, &key) {
                 self.settings(&entry.value, &path, &key, structure, own, keys);
+            } else if self.errors.is_full() {
+                // A hostile file has many: no work is spent on what is not shown.
+                self.errors.count_error();
             } else {
                 let later = if within.is_empty() { structure.later } else { &[] };
                 let names = siblings(structure, within);

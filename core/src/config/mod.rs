@@ -19,6 +19,8 @@ mod built;
 mod check;
 pub mod cpus;
 mod defaults;
+#[cfg(test)]
+mod docs;
 mod dump;
 mod error;
 mod file;

@@ -1,0 +1,81 @@
+//! What the program prints: help, and reports for programs.
+
+use std::fmt::Write as _;
+use std::process::{Command, Output};
+
+use ringway_tests::proxy::binary;
+
+use super::{data, expect_file};
+
+fn ringway(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary("ringway-under-test"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGWAY_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the program runs")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {output:?}"))
+}
+
+#[test]
+fn help_is_what_it_was() {
+    let mut text = String::new();
+    for arguments in [&["--help"][..], &["run", "--help"], &["check", "--help"], &["doctor", "--help"]] {
+        let output = ringway(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        // Experimental drivers are there in builds with their features.
+        let help = help.replace("|monoio", "").replace("|glommio", "");
+        let _ = writeln!(text, "$ ringway {}\n{help}", arguments.join(" "));
+    }
+    let text: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    expect_file(&data("help.expected"), &text);
+}
+
+#[test]
+fn check_reports_to_programs() {
+    let bad = data("corpus/values-durations.yaml").display().to_string();
+    let output = ringway(&["check", "--config", &bad, "--format", "json", "--workers", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(&output);
+    assert_eq!(report["ok"], false);
+    let findings = report["findings"].as_array().expect("findings");
+    assert_eq!(findings[0]["flag"], "--workers");
+    let in_file = &findings[1];
+    assert_eq!(
+        (&in_file["file"], &in_file["line"], &in_file["column"]),
+        (&bad.into(), &1.into(), &16.into())
+    );
+    assert_eq!((&in_file["key"], &in_file["severity"]), (&"drain_timeout".into(), &"error".into()));
+    assert_eq!(
+        (&in_file["found"], &in_file["hint"]),
+        (&"`30`".into(), &"write the unit: `30s` or `30ms`".into())
+    );
+
+    let good = data("corpus/good-short.yaml").display().to_string();
+    let output = ringway(&["check", "--config", &good, "--format", "json"]);
+    assert!(output.status.success());
+    let report = json(&output);
+    assert_eq!(
+        (&report["ok"], &report["routes"], &report["findings"]),
+        (&true.into(), &1.into(), &serde_json::json!([]))
+    );
+}
+
+#[test]
+fn check_says_in_one_line_what_is_fine() {
+    let good = data("corpus/good-short.yaml").display().to_string();
+    let output = ringway(&["check", "--config", &good, "--workers", "2"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text, format!("{good}: ok: 1 listener, 1 cluster, 1 route, 2 workers, 0 warnings\n"));
+}
+
+#[test]
+fn doctor_reports_to_programs() {
+    let report = json(&ringway(&["doctor", "--format", "json"]));
+    assert_eq!(report["can_run"], true);
+    let findings = report["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|finding| finding["level"] == "ok" || finding["advice"].is_string()));
+}
