@@ -191,15 +191,6 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
         0..0x20 | 0x7f => Err(PathError::EncodedControl),
         b'\\' => Err(PathError::Backslash),
         b'/' if rules.encoded_slash == EncodedSlash::Refuse => Err(PathError::EncodedSlash),
-        b'%' => match decoded(after) {
-            // `%2520` and the like come from clients that encode twice by mistake, and hide nothing.
-            Ok(value)
-                if is_unreserved(value) || value < 0x20 || matches!(value, b'/' | b'\\' | b'%' | b';') =>
-            {
-                Err(PathError::DoubleEncoding)
-            }
-            _ => Ok(()),
-        },
         // Two to four bytes where UTF-8 has a shorter form: how `/` and `.` once got past checks.
         0xc0 | 0xc1 | 0xe0 | 0xf0 => {
             let next = after.strip_prefix(b"%").map(decoded);
@@ -215,10 +206,21 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
     }
 }
 
-/// Checks the parts of a segment in normal form: its name before parameters, and what encoded slashes separate.
+/// Checks a segment in normal form: its name before parameters, what encoded slashes separate, and what decoding it
+/// twice would give.
 fn check_parts(segment: &[u8]) -> Result<(), PathError> {
     if !segment.iter().any(|b| matches!(b, b';' | b'%')) {
         return Ok(());
+    }
+    let mut rest = segment;
+    while let Some(at) = rest.windows(3).position(|w| w == b"%25") {
+        rest = rest.get(at + 3..).unwrap_or_default();
+        // `%2520` and the like come from clients that encode twice by mistake, and hide nothing.
+        let hides =
+            |value| is_unreserved(value) || value < 0x20 || matches!(value, b'/' | b'\\' | b'%' | b';');
+        if decoded(rest).is_ok_and(hides) {
+            return Err(PathError::DoubleEncoding);
+        }
     }
     let mut parts = vec![Vec::new()];
     match_key(segment, |byte| {

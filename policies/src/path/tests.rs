@@ -136,6 +136,7 @@ fn what_readers_differ_about_is_refused() {
         ("/a%255cb", DoubleEncoding),
         ("/a%25252e", DoubleEncoding),
         ("/%2561dmin", DoubleEncoding),
+        ("/%25%36%31dmin", DoubleEncoding),
         ("/a%2500", DoubleEncoding),
     ] {
         assert_eq!(normal(path), Err(error), "{path}");

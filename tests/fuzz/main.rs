@@ -1,0 +1,94 @@
+//! Fuzz targets, and a smoke run of each on the stable toolchain.
+//!
+//! A target is `run(data)`: it asserts what must hold for any bytes. A smoke run feeds it seeds and mutations of
+//! them. It prints its random seed; `RINGWAY_FUZZ_SEED` repeats a run and `RINGWAY_FUZZ_ITERATIONS` makes it longer.
+
+mod chunked;
+mod http1_request;
+mod http1_response;
+mod http1_stream;
+mod mutate;
+mod path;
+mod proxy_protocol;
+mod reference;
+mod route;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use mutate::Mutator;
+
+/// Mutations per target in a usual run: well under a second each.
+const ITERATIONS: u64 = 20_000;
+
+fn smoke(target: &str, run: fn(&[u8]), seeds: &[&[u8]], dictionary: &[&[u8]]) {
+    let from_environment = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = from_environment("RINGWAY_FUZZ_SEED").unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        now.as_nanos() as u64
+    });
+    let iterations = from_environment("RINGWAY_FUZZ_ITERATIONS").unwrap_or(ITERATIONS);
+    println!("{target}: RINGWAY_FUZZ_SEED={seed} RINGWAY_FUZZ_ITERATIONS={iterations}");
+    let mut mutator = Mutator::new(seed, dictionary);
+    let mut corpus: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
+    for data in &corpus {
+        check(target, run, data);
+    }
+    for iteration in 0..iterations {
+        let mut data = corpus[mutator.below(corpus.len())].clone();
+        let other = corpus[mutator.below(corpus.len())].clone();
+        mutator.mutate(&mut data, &other);
+        check(target, run, &data);
+        // A small corpus that drifts away from the seeds.
+        if iteration % 64 == 0 && data.len() < 4096 {
+            let at = if corpus.len() < seeds.len() + 64 {
+                corpus.push(Vec::new());
+                corpus.len() - 1
+            } else {
+                seeds.len() + mutator.below(64)
+            };
+            corpus[at] = data;
+        }
+    }
+}
+
+fn check(target: &str, run: fn(&[u8]), data: &[u8]) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(data))) {
+        println!("{target} fails on b\"{}\"", data.escape_ascii());
+        resume_unwind(panic);
+    }
+}
+
+#[test]
+fn http1_request_smoke() {
+    smoke("http1_request", http1_request::run, http1_request::SEEDS, mutate::HTTP1);
+}
+
+#[test]
+fn http1_response_smoke() {
+    smoke("http1_response", http1_response::run, http1_response::SEEDS, mutate::HTTP1);
+}
+
+#[test]
+fn http1_stream_smoke() {
+    smoke("http1_stream", http1_stream::run, http1_stream::SEEDS, mutate::HTTP1);
+}
+
+#[test]
+fn chunked_smoke() {
+    smoke("chunked", chunked::run, chunked::SEEDS, mutate::CHUNKS);
+}
+
+#[test]
+fn proxy_protocol_smoke() {
+    smoke("proxy_protocol", proxy_protocol::run, proxy_protocol::SEEDS, mutate::PROXY);
+}
+
+#[test]
+fn path_smoke() {
+    smoke("path", path::run, path::SEEDS, mutate::PATHS);
+}
+
+#[test]
+fn route_smoke() {
+    smoke("route", route::run, route::SEEDS, mutate::PATHS);
+}

@@ -1,0 +1,195 @@
+//! Mutations of bytes: flips, cuts, copies, splices, and words that parsers stumble over.
+
+/// Words of HTTP/1.1 heads.
+pub(crate) const HTTP1: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b": ",
+    b",",
+    b"\x0b",
+    b"\x7f",
+    b"\xff",
+    b"0",
+    b"5",
+    b"chunked",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 0\r\n",
+    b"content-length:6\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"transfer-encoding:chunked\r\n",
+    b"Content_Length: 3\r\n",
+    b"Host: a\r\n",
+    b"Connection: close\r\n",
+    b"Connection: x, Content-Length\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+    b"Expect: 100-continue\r\n",
+    b"HTTP/1.0",
+    b"HTTP/1.1",
+    b"GET / HTTP/1.1\r\n",
+    b"http://a/",
+    b"#",
+    b"?",
+    b"*",
+    b"\r\n ",
+    b"TE: trailers\r\n",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"CONNECT a:80 HTTP/1.1\r\n",
+    b"HEAD",
+    b"204",
+    b"304",
+    b"101",
+];
+
+/// Words of chunked bodies.
+pub(crate) const CHUNKS: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b";",
+    b"=",
+    b"\"",
+    b"\\",
+    b"a",
+    b"0",
+    b"00",
+    b"ffffffffffffffff",
+    b"7fffffffffffffff",
+    b"0x",
+    b" ",
+    b"\t",
+    b"0\r\n",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"1;a=\"b\"\r\nx\r\n",
+    b"X: y\r\n",
+    b"Content-Length: 1\r\n",
+    b":",
+    b"\0",
+    b"\xff",
+    b"+",
+    b"-",
+    b",",
+    b"5;\n",
+    b"3\r\nabc",
+    b"a\r\n0123456789\r\n",
+];
+
+/// Words of PROXY protocol headers.
+pub(crate) const PROXY: &[&[u8]] = &[
+    b"PROXY ",
+    b"TCP4 ",
+    b"TCP6 ",
+    b"UNKNOWN",
+    b"\r\n",
+    b" ",
+    b"1.2.3.4",
+    b"::1",
+    b"65535",
+    b"65536",
+    b"0",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\x21\x11\0\x0c",
+    b"\x20\0\0\0",
+    b"\x21\x21\0\x24",
+    b"\xff\xff",
+    b"\0\0",
+    b"\x03\0\x04",
+];
+
+/// Words of paths.
+pub(crate) const PATHS: &[&[u8]] = &[
+    b"/",
+    b"//",
+    b".",
+    b"..",
+    b"/../",
+    b"/./",
+    b"%2e",
+    b"%2E",
+    b"%2f",
+    b"%5c",
+    b"%00",
+    b"%25",
+    b"%3b",
+    b"%41",
+    b"%c0%af",
+    b"%",
+    b";",
+    b"\\",
+    b"admin",
+    b"/admin",
+    b"x",
+    b"*",
+    b"?",
+    b"#",
+    b"a.example.com",
+    b".",
+    b":80",
+    b"%e0%80%af",
+    b"~",
+    b"%7e",
+];
+
+pub(crate) struct Mutator<'a> {
+    state: u64,
+    dictionary: &'a [&'a [u8]],
+}
+
+impl<'a> Mutator<'a> {
+    pub(crate) fn new(seed: u64, dictionary: &'a [&'a [u8]]) -> Self {
+        // Zero is the one state that xorshift never leaves.
+        Mutator { state: seed | 1, dictionary }
+    }
+
+    /// A random number below `bound`, which is at least 1.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        // xorshift64 (Marsaglia 2003).
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        ((self.state >> 11) % bound as u64) as usize
+    }
+
+    /// Changes `data` in one to four places.
+    pub(crate) fn mutate(&mut self, data: &mut Vec<u8>, other: &[u8]) {
+        for _ in 0..=self.below(4) {
+            self.mutate_once(data, other);
+        }
+        data.truncate(16 * 1024);
+    }
+
+    fn mutate_once(&mut self, data: &mut Vec<u8>, other: &[u8]) {
+        let at = self.below(data.len() + 1);
+        let end = at + self.below((data.len() - at).min(64) + 1);
+        match self.below(8) {
+            0 if at < data.len() => data[at] ^= 1 << self.below(8),
+            1 if at < data.len() => data[at] = self.below(256) as u8,
+            2 => {
+                data.drain(at..end);
+            }
+            3 => {
+                let copy = data[at..end].to_vec();
+                let to = self.below(data.len() + 1);
+                data.splice(to..to, copy);
+            }
+            4 if !other.is_empty() => {
+                let from = self.below(other.len());
+                data.truncate(at);
+                data.extend_from_slice(&other[from..]);
+            }
+            5 => data.insert(at, self.below(256) as u8),
+            _ => {
+                let word = self.dictionary[self.below(self.dictionary.len())];
+                let replaced = if self.below(2) == 0 { at..at } else { at..end };
+                data.splice(replaced, word.iter().copied());
+            }
+        }
+    }
+}

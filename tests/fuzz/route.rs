@@ -1,0 +1,72 @@
+//! The match table: agrees with a linear search, for tables and requests made of the input.
+
+use ringway_policies::route::{RouteRule, RouteTable};
+
+pub(crate) const SEEDS: &[&[u8]] = &[
+    b"a.example.com /x\n*.example.com /\n /x/y\n|b.example.com /x/y/z\na.example.com:80 /x\n",
+    b" /\n|a /\n",
+    b"*.b /a\n*.a.b /a\nc.a.b /a/b\n|c.a.b /a/b\nx.a.b /a\nx.b /a/\n",
+];
+
+/// `host prefix` lines, `|`, then `host path` lines.
+pub(crate) fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some((rules, requests)) = text.split_once('|') else { return };
+    let mut kept: Vec<(Vec<String>, String)> = Vec::new();
+    for line in rules.lines().take(32) {
+        let Some((host, prefix)) = line.split_once(' ') else { continue };
+        let hosts = if host.is_empty() { Vec::new() } else { vec![host.to_owned()] };
+        kept.push((hosts, prefix.to_owned()));
+        // A rule that the table refuses, alone or beside the others, is left out.
+        if build(&kept).is_none() {
+            kept.pop();
+        }
+    }
+    let Some(table) = build(&kept) else { return };
+    for line in requests.lines().take(32) {
+        let Some((host, path)) = line.split_once(' ') else { continue };
+        let found = table.find(0, host.as_bytes(), path.as_bytes());
+        if path.starts_with('/') && !path.contains(['%', ';']) && is_name(host) {
+            assert_eq!(found, linear(&kept, host, path), "{host} {path} in {kept:?}");
+        }
+    }
+}
+
+fn build(rules: &[(Vec<String>, String)]) -> Option<RouteTable> {
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|(hosts, prefix)| RouteRule { listeners: &[], hosts, path_prefix: prefix })
+        .collect();
+    RouteTable::build(&rules).ok()
+}
+
+fn is_name(host: &str) -> bool {
+    !host.starts_with('.') && !host.contains(['[', ']', '*']) && host.is_ascii()
+}
+
+fn linear(rules: &[(Vec<String>, String)], host: &str, path: &str) -> Option<usize> {
+    let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let rank = |(hosts, prefix): &(Vec<String>, String)| {
+        let host_rank = match hosts.first().map(|name| name.to_ascii_lowercase()) {
+            None => 0,
+            Some(name) => {
+                let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
+                match name.strip_prefix('*') {
+                    Some(suffix) if host.len() > suffix.len() && host.ends_with(suffix) => suffix.len(),
+                    None if name == host => usize::MAX,
+                    _ => return None,
+                }
+            }
+        };
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        let rest = path.strip_prefix(prefix)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((host_rank, prefix.len()))
+    };
+    rules
+        .iter()
+        .enumerate()
+        .filter_map(|(index, rule)| Some((rank(rule)?, index)))
+        .max()
+        .map(|(_, index)| index)
+}
