@@ -84,7 +84,7 @@ impl Backend {
         super::socket::set_nonblocking(fd, matches!(self, Backend::Epoll(_)))
     }
 
-    /// Starts connecting; the result goes to `slot::on_connected`.
+    /// Starts connecting; the result goes into the slot.
     pub(super) fn connect(&self, rt: &Runtime, key: u32, to: SockAddr) -> io::Result<()> {
         each!(self, driver => driver.connect(rt, key, to))
     }
@@ -150,9 +150,17 @@ impl Backend {
         }
     }
 
-    /// Polls a stream once for readiness; the result goes to `slot::on_polled`.
+    /// Polls a stream once for readiness; the result goes into the slot.
     pub(super) fn poll_ready(&self, key: u32, slot: &mut Slot, events: u32) {
         each!(self, driver => driver.poll_ready(key, slot, events));
+    }
+
+    /// Takes a poll back.
+    pub(super) fn cancel_poll(&self, key: u32, slot: &mut Slot) {
+        match self {
+            Backend::Uring(driver) => driver.cancel_poll(key, slot),
+            Backend::Epoll(_) => slot.clear(super::slot::flag::POLLING),
+        }
     }
 
     /// Cancels everything and waits until the kernel refers to no memory of ours.

@@ -43,6 +43,7 @@ pub use parts::{PARTS_MAX, Part, Parts, give_vec, take_vec};
 pub use probe::{Probe, choose, probe};
 pub use runtime::run;
 pub use socket::{bind, socket_address};
+pub use splice::{SpliceError, splice_body};
 pub use stream::{NotIdle, Stream, wake_receivers};
 pub use timer::{Elapsed, Timer, now, sleep_until, timeout_at};
 

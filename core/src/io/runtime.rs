@@ -19,6 +19,7 @@ use super::listener::ListenerSlot;
 use super::pool::Pool;
 use super::slab::Slab;
 use super::slot::{RELIEF_INTERVAL, SendState, Slot};
+use super::splice::Pipe;
 use super::timer::{Clock, Wheel};
 use super::waker::{Remote, Woken};
 use super::{RuntimeConfig, socket};
@@ -37,6 +38,8 @@ pub(crate) struct Runtime {
     pub(super) vecs: RefCell<Vec<Vec<u8>>>,
     /// Send states without a stream, for reuse.
     pub(super) send_states: RefCell<Vec<Box<SendState>>>,
+    /// Empty pipes, for reuse.
+    pub(super) pipes: RefCell<Vec<Pipe>>,
     pub(super) counters: Counters,
     pub(super) remote: Arc<Remote>,
     /// What one stream may hold received but undelivered.
@@ -85,6 +88,7 @@ impl Runtime {
             listeners: RefCell::new(Slab::new()),
             vecs: RefCell::default(),
             send_states: RefCell::default(),
+            pipes: RefCell::default(),
             counters: Counters::default(),
             remote,
             connection_bytes_max: buffers.connection_bytes_max.max(buffers.buffer_bytes),

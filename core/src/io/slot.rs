@@ -62,6 +62,8 @@ pub(super) mod flag {
     pub(crate) const WRITABLE: u32 = 1 << 14;
     /// epoll: the peer's FIN or an error was reported with the readiness.
     pub(crate) const HANGUP: u32 = 1 << 15;
+    /// The socket is non-blocking for the time of a splice: ring operations on it cannot wait.
+    pub(crate) const SPLICING: u32 = 1 << 16;
 }
 
 pub(crate) struct Slot {
@@ -244,6 +246,15 @@ impl Slot {
         let chunk = mem::replace(&mut self.first, next);
         self.held -= chunk.capacity() as u32;
         Some(chunk)
+    }
+
+    /// Puts bytes back in front of what is undelivered.
+    pub(super) fn push_front(&mut self, chunk: Chunk) {
+        self.held += chunk.capacity() as u32;
+        let second = mem::replace(&mut self.first, chunk);
+        if !second.is_empty() {
+            self.rest.get_or_insert_default().push_front(second);
+        }
     }
 
     pub(super) fn is_full(&self, bytes_max: u32) -> bool {

@@ -333,7 +333,7 @@ pub fn wake_receivers() {
 
 /// Whether a receive that is not armed should be: never paused, or drained enough since.
 fn wants_recv(rt: &Runtime, slot: &mut Slot) -> bool {
-    if slot.has(flag::EOF | flag::CONNECTING) || slot.recv_error != 0 {
+    if slot.has(flag::EOF | flag::CONNECTING | flag::SPLICING) || slot.recv_error != 0 {
         return false;
     }
     if slot.has(flag::PAUSED) {

@@ -90,7 +90,7 @@ fn the_largest_holder_is_reset_when_the_worker_has_no_buffer_left() {
         async || {
             let (a, b) = pair().await;
             let (c, d) = pair().await;
-            a.send(numbered(1 << 20)).unwrap();
+            a.send(some(1 << 20)).unwrap();
             // Held by its task, not by the stream's queue.
             let mut held = Vec::new();
             let reset = loop {
@@ -127,7 +127,7 @@ fn a_slow_reader_that_holds_the_most_is_reset() {
         },
         async || {
             let ((_client, front), (back, origin)) = (pair().await, pair().await);
-            origin.send(numbered(32 << 20)).unwrap();
+            origin.send(some(32 << 20)).unwrap();
             let error = loop {
                 let chunk = match back.recv().await {
                     Ok(chunk) => chunk,

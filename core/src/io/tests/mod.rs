@@ -4,10 +4,13 @@ mod listeners;
 mod mailboxes;
 mod memory;
 mod refused;
+mod splicing;
 mod streams;
 mod tasks;
 mod timers;
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::*;
@@ -86,6 +89,32 @@ async fn until(condition: impl Fn() -> bool) {
 
 fn numbered(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i % 251) as u8).collect()
+}
+
+/// Bytes without a pattern: quick to make, where only their number matters.
+fn some(n: u64) -> Vec<u8> {
+    vec![7; n as usize]
+}
+
+/// Both outputs.
+async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(output) = a.as_mut().poll(cx)
+        {
+            first = Some(output);
+        }
+        if second.is_none()
+            && let Poll::Ready(output) = b.as_mut().poll(cx)
+        {
+            second = Some(output);
+        }
+        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    (first.unwrap(), second.unwrap())
 }
 
 /// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016.

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::*;
@@ -124,7 +123,7 @@ fn a_failed_send_is_told_to_the_next_one_and_to_who_waits() {
     each(async || {
         let (a, b) = pair().await;
         b.reset_on_close();
-        a.send(numbered(8 << 20)).unwrap();
+        a.send(some(8 << 20)).unwrap();
         let waiting = async {
             assert!(a.sent().await.is_err());
         };
@@ -261,13 +260,13 @@ fn streams_dropped_at_any_moment_leave_nothing_behind() {
             let (fd, _) = listener.accept().await.unwrap();
             let server = Stream::from_fd(fd).unwrap();
             if random.below(2) == 0 {
-                client.send(numbered(random.below(2_000_000) as usize)).unwrap();
+                client.send(some(random.below(2_000_000))).unwrap();
             }
             if random.below(2) == 0 {
                 let _ = timeout_at(now() + Duration::from_micros(random.below(2000)), server.recv()).await;
             }
             if random.below(3) == 0 {
-                server.send(numbered(random.below(500_000) as usize)).unwrap();
+                server.send(some(random.below(500_000))).unwrap();
             }
             if random.below(3) == 0 {
                 let _ = timeout_at(now() + Duration::from_micros(random.below(2000)), client.recv()).await;
@@ -294,7 +293,7 @@ fn a_runtime_ends_soundly_with_everything_under_way() {
             let chunk = run(&small(driver), async {
                 for _ in 0..random.below(20) {
                     let (a, b) = pair().await;
-                    a.send(numbered(random.below(4_000_000) as usize + 1)).unwrap();
+                    a.send(some(random.below(4_000_000) + 1)).unwrap();
                     if random.below(2) == 0 {
                         let _ = b.recv().await;
                     }
@@ -328,25 +327,4 @@ fn a_stream_of_an_ended_runtime_only_says_so() {
         })
         .unwrap();
     }
-}
-
-/// Both outputs, in the order of completion's making.
-async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(output) = a.as_mut().poll(cx)
-        {
-            first = Some(output);
-        }
-        if second.is_none()
-            && let Poll::Ready(output) = b.as_mut().poll(cx)
-        {
-            second = Some(output);
-        }
-        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    (first.unwrap(), second.unwrap())
 }

@@ -183,6 +183,13 @@ impl Uring {
         unsafe { self.submit(slot, &ops::poll(slot.fd, key, events)) };
     }
 
+    pub(super) fn cancel_poll(&self, key: u32, slot: &Slot) {
+        if slot.has(flag::POLLING) {
+            // SAFETY: the entry points to nothing.
+            unsafe { self.ring.push(&ops::cancel(Op::Poll, key)) };
+        }
+    }
+
     pub(super) fn shut_down(&self, rt: &Runtime) {
         self.shutting_down.set(true);
         let keys: Vec<u32> = rt.slots.borrow().keys().collect();
@@ -283,7 +290,7 @@ impl Uring {
             }
             if slot.has(flag::RECV_STARVED) {
                 slot.clear(flag::RECV_STARVED);
-                self.arm_recv(rt, key, slot);
+                self.rearm(rt, key, slot);
             }
         }
     }
@@ -315,6 +322,14 @@ impl Uring {
         match op {
             Op::Recv => self.on_recv(rt, key, completion, last),
             Op::Send => self.on_send(rt, key, completion.result),
+            Op::SendReady => self.finish(rt, key, true, |slot| {
+                slot.clear(flag::SEND_BUSY);
+                if slot.has(flag::HANDLE) {
+                    slot.set(flag::SEND_LISTED);
+                    self.to_send.borrow_mut().push(key);
+                }
+                None
+            }),
             Op::Accept => self.on_accept(rt, key, completion.result, last),
             Op::Connect => {
                 self.finish(rt, key, true, |slot| {
@@ -401,6 +416,8 @@ impl Uring {
                     self.starved.borrow_mut().push(key);
                     return None;
                 }
+                // The socket is non-blocking while it is spliced: armed again afterwards.
+                error if -error == libc::EAGAIN => return None,
                 // The end that we asked for. Whoever receives next arms again, and so does one who waits already.
                 error if -error == libc::ECANCELED => {}
                 error => {
@@ -416,13 +433,19 @@ impl Uring {
 
     /// A multishot receive may end at any completion (when the completion queue was full, for one): it goes on.
     fn rearm(&self, rt: &Runtime, key: u32, slot: &mut Slot) {
-        if !slot.has(flag::PAUSED | flag::RECV_ARMED | flag::EOF) {
+        if !slot.has(flag::PAUSED | flag::RECV_ARMED | flag::EOF | flag::SPLICING) {
             self.arm_recv(rt, key, slot);
         }
     }
 
     fn on_send(&self, rt: &Runtime, key: u32, result: i32) {
         self.finish(rt, key, true, |slot| {
+            if result == -libc::EAGAIN && slot.has(flag::HANDLE) {
+                // The socket is non-blocking while it is spliced: SEND_BUSY stays until there is room.
+                // SAFETY: the entry points to nothing.
+                unsafe { self.submit(slot, &ops::poll_for_send(slot.fd, key)) };
+                return None;
+            }
             slot.clear(flag::SEND_BUSY);
             let waker = match u32::try_from(result) {
                 Ok(n) if slot.send_error == 0 => slot.on_sent(rt, n as usize),

@@ -26,6 +26,8 @@ pub(super) enum Op {
     Message,
     /// Our end of a message to another ring.
     Messaged,
+    /// A poll for room to send.
+    SendReady,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -46,6 +48,7 @@ pub(super) fn of(user_data: u64) -> Option<(Op, u32)> {
         7 => Op::Eventfd,
         8 => Op::Message,
         9 => Op::Messaged,
+        10 => Op::SendReady,
         _ => return None,
     };
     Some((op, user_data as u32))
@@ -85,6 +88,10 @@ pub(super) fn accept(fd: RawFd, key: u32) -> Entry {
 
 pub(super) fn poll(fd: RawFd, key: u32, events: u32) -> Entry {
     opcode::PollAdd::new(types::Fd(fd), events).build().user_data(user_data(Op::Poll, key))
+}
+
+pub(super) fn poll_for_send(fd: RawFd, key: u32) -> Entry {
+    opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32).build().user_data(user_data(Op::SendReady, key))
 }
 
 /// Cancels one operation, found by its word.
