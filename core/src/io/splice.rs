@@ -63,7 +63,12 @@ impl std::error::Error for SpliceError {}
 ///
 /// # Errors
 /// See [`SpliceError`].
-pub async fn splice_body(from: &Stream, to: &Stream, bytes: u64, moved: &Cell<u64>) -> Result<(), SpliceError> {
+pub async fn splice_body(
+    from: &Stream,
+    to: &Stream,
+    bytes: u64,
+    moved: &Cell<u64>,
+) -> Result<(), SpliceError> {
     let mut pipe = Pipe::take().map_err(SpliceError::NoPipe)?;
     from.stop_recv().await;
     let mut left = bytes - send_received(from, to, bytes)?;

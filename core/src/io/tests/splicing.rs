@@ -150,7 +150,8 @@ fn a_deadline_interrupts_and_nothing_is_left_behind() {
             origin.send(some(30 << 20)).unwrap();
             let moved = Cell::new(0);
             let result =
-                timeout_at(now() + Duration::from_millis(20), splice_body(&back, &front, 30 << 20, &moved)).await;
+                timeout_at(now() + Duration::from_millis(20), splice_body(&back, &front, 30 << 20, &moved))
+                    .await;
             assert_eq!(result.err(), Some(Elapsed));
         }
         until(|| counters().streams == 0 && counters().buffers_in_use == 0).await;
