@@ -225,7 +225,8 @@ pub(super) fn on_accept_error(rt: &Runtime, key: u32, errno: i32) -> bool {
     match errno {
         libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {}
         libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT => {}
-        libc::ECANCELED => return false,
+        // Asked for because too many waited to be taken. They may all have been taken by now, with nobody left to ask.
+        libc::ECANCELED => return true,
         // ECONNABORTED and the network's errors that accept(2) says to treat like it: one connection was lost.
         _ => {
             rt.counters.accept_errors.add(1);

@@ -64,6 +64,10 @@ pub(super) mod flag {
     pub(crate) const HANGUP: u32 = 1 << 15;
     /// The socket is non-blocking for the time of a splice: ring operations on it cannot wait.
     pub(crate) const SPLICING: u32 = 1 << 16;
+    /// io_uring: what comes in is more than what goes out, so one buffer at a time is asked for.
+    pub(crate) const BULK: u32 = 1 << 17;
+    /// io_uring: the outstanding receive goes on delivering beyond the bound, and no buffers are offered until it ended.
+    pub(crate) const OVERRUN: u32 = 1 << 18;
 }
 
 pub(crate) struct Slot {

@@ -46,6 +46,8 @@ pub(crate) struct Uring {
     to_send: RefCell<Vec<u32>>,
     /// Streams whose receive found no buffer.
     starved: RefCell<Vec<u32>>,
+    /// Streams whose receive goes on beyond its bound.
+    overruns: Cell<u32>,
     /// Operations whose last completion is still to come, those that nobody waits for excluded.
     outstanding: Cell<u32>,
     /// Messages to other rings under way: to fall back on their eventfd if one fails.
@@ -68,6 +70,7 @@ impl Uring {
             eventfd_armed: Cell::new(false),
             to_send: RefCell::default(),
             starved: RefCell::default(),
+            overruns: Cell::new(0),
             outstanding: Cell::new(0),
             messages: RefCell::new(Slab::new()),
             shutting_down: Cell::new(false),
@@ -117,8 +120,9 @@ impl Uring {
 
     pub(super) fn arm_recv(&self, _rt: &Runtime, key: u32, slot: &mut Slot) {
         slot.set(flag::RECV_ARMED);
+        let entry = if slot.has(flag::BULK) { ops::recv_once(slot.fd, key) } else { ops::recv(slot.fd, key) };
         // SAFETY: the entry points to nothing; buffers come from the registered ring.
-        unsafe { self.submit(slot, &ops::recv(slot.fd, key)) };
+        unsafe { self.submit(slot, &entry) };
     }
 
     pub(super) fn cancel_recv(&self, key: u32, slot: &mut Slot) -> bool {
@@ -268,6 +272,9 @@ impl Uring {
 
     /// Tops the buffer ring up and arms the receives that waited for that.
     fn offer_buffers(&self, rt: &Runtime) {
+        if self.overruns.get() > 0 {
+            return;
+        }
         self.buffers.refill();
         if self.starved.borrow().is_empty() {
             return;
@@ -358,6 +365,7 @@ impl Uring {
                     remote.ring_eventfd();
                 }
             }
+            Op::CancelRecv => self.cancel_again(rt, key),
             Op::Message | Op::Quiet => {}
         }
     }
@@ -390,6 +398,7 @@ impl Uring {
         let mut reset = None;
         self.finish(rt, key, last, |slot| {
             if last {
+                self.end_overrun(slot);
                 slot.clear(flag::RECV_ARMED | flag::RECV_CANCELLED);
             }
             if !slot.has(flag::HANDLE) {
@@ -398,11 +407,16 @@ impl Uring {
             match completion.result {
                 0 => slot.set(flag::EOF),
                 1.. => {
+                    if last && chunk.len() < chunk.capacity() {
+                        slot.clear(flag::BULK);
+                    }
                     slot.push(chunk);
                     if slot.is_full(rt.connection_bytes_max) && !slot.has(flag::PAUSED) {
-                        slot.set(flag::PAUSED);
+                        slot.set(flag::PAUSED | flag::BULK);
                         rt.counters.recv_pauses.add(1);
                         self.cancel_recv(key, slot);
+                    } else if slot.has(flag::PAUSED) {
+                        self.begin_overrun(slot);
                     } else if last {
                         self.rearm(rt, key, slot);
                     }
@@ -429,6 +443,34 @@ impl Uring {
             slot.recv_waker.take()
         });
         reset.into_iter().for_each(Waker::wake);
+    }
+
+    /// A multishot receive that a fast sender keeps busy cannot be cancelled: the kernel finds it neither waiting nor
+    /// done. It ends for want of buffers, so until then none are offered. Afterwards the stream is received from one
+    /// buffer at a time, so this happens once.
+    fn begin_overrun(&self, slot: &mut Slot) {
+        if slot.has(flag::RECV_ARMED) && !slot.has(flag::OVERRUN) {
+            slot.set(flag::OVERRUN);
+            self.overruns.set(self.overruns.get() + 1);
+        }
+    }
+
+    fn end_overrun(&self, slot: &mut Slot) {
+        if slot.has(flag::OVERRUN) {
+            slot.clear(flag::OVERRUN);
+            self.overruns.set(self.overruns.get() - 1);
+        }
+    }
+
+    /// The cancel of a receive found nothing to cancel; if the receive is there all the same, it was running just then.
+    fn cancel_again(&self, rt: &Runtime, key: u32) {
+        if let Some(slot) = rt.slots.borrow_mut().get_mut(key)
+            && slot.has(flag::RECV_CANCELLED)
+            && slot.has(flag::RECV_ARMED)
+        {
+            slot.clear(flag::RECV_CANCELLED);
+            self.cancel_recv(key, slot);
+        }
     }
 
     /// A multishot receive may end at any completion (when the completion queue was full, for one): it goes on.

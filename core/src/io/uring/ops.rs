@@ -28,6 +28,8 @@ pub(super) enum Op {
     Messaged,
     /// A poll for room to send.
     SendReady,
+    /// The cancel of a receive: posts only failures.
+    CancelRecv,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -49,6 +51,7 @@ pub(super) fn of(user_data: u64) -> Option<(Op, u32)> {
         8 => Op::Message,
         9 => Op::Messaged,
         10 => Op::SendReady,
+        11 => Op::CancelRecv,
         _ => return None,
     };
     Some((op, user_data as u32))
@@ -56,6 +59,15 @@ pub(super) fn of(user_data: u64) -> Option<(Op, u32)> {
 
 pub(super) fn recv(fd: RawFd, key: u32) -> Entry {
     opcode::RecvMulti::new(types::Fd(fd), GROUP).build().user_data(user_data(Op::Recv, key))
+}
+
+/// One receive, into one buffer.
+pub(super) fn recv_once(fd: RawFd, key: u32) -> Entry {
+    opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0)
+        .buf_group(GROUP)
+        .build()
+        .flags(Flags::BUFFER_SELECT)
+        .user_data(user_data(Op::Recv, key))
 }
 
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
@@ -96,9 +108,10 @@ pub(super) fn poll_for_send(fd: RawFd, key: u32) -> Entry {
 
 /// Cancels one operation, found by its word.
 pub(super) fn cancel(op: Op, key: u32) -> Entry {
+    let own = if op == Op::Recv { Op::CancelRecv } else { Op::Quiet };
     opcode::AsyncCancel::new(user_data(op, key))
         .build()
-        .user_data(user_data(Op::Quiet, key))
+        .user_data(user_data(own, key))
         .flags(Flags::SKIP_SUCCESS)
 }
 
