@@ -1,14 +1,16 @@
 //! Moving bodies: which bytes belong to a body, and waiting for a slow reader.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ringway_protocols::http1::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
 
 use crate::config::ListenerLimits;
-use crate::io::{self as rt, Chunk, Stream, Timer};
+use crate::io::{self as rt, Chunk, SpliceError, Stream, Timer};
 
 /// The longest run of received bytes that can be forwarded as it is.
 pub struct Run {
@@ -48,6 +50,76 @@ pub fn take_data(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Option<
 /// Trailers are fields like those of the head and share its limits.
 pub fn trailer_limits(limits: &ListenerLimits) -> TrailerLimits {
     TrailerLimits { bytes_max: limits.header_bytes_max, fields_max: limits.header_count_max }
+}
+
+/// How to move a stretch of a body by splice(2).
+pub struct SpliceRun<'a> {
+    pub from: &'a Stream,
+    pub to: &'a Stream,
+    pub bytes: u64,
+    /// Longest time without progress that is the sender's fault.
+    pub from_timeout: Duration,
+    /// Longest time without progress that is the reader's fault.
+    pub to_timeout: Duration,
+    pub deadline: Option<Instant>,
+}
+
+/// Why a splice ended before its last byte.
+pub enum SpliceStop {
+    /// There is no pipe; nothing was moved, and the body can be relayed otherwise.
+    NoPipe,
+    From(io::Error),
+    Truncated,
+    FromStalled,
+    To(io::Error),
+    ToStalled,
+    Deadline,
+}
+
+impl SpliceRun<'_> {
+    /// Moves the bytes without taking them into user space. `moved` counts along.
+    pub async fn run(&self, timer: &Timer, moved: &Cell<u64>) -> Result<(), SpliceStop> {
+        let mut splice = pin!(rt::splice_body(self.from, self.to, self.bytes, moved));
+        let interval = self.from_timeout.min(self.to_timeout);
+        let mut progress = (moved.get(), outstanding(self.to));
+        let mut progressed_at = rt::now();
+        loop {
+            let at = rt::now() + interval;
+            timer.arm(self.deadline.map_or(at, |deadline| deadline.min(at)));
+            let ended = poll_fn(|cx| {
+                if let Poll::Ready(result) = splice.as_mut().poll(cx) {
+                    return Poll::Ready(Some(result));
+                }
+                timer.poll_expired(cx).map(|()| None)
+            })
+            .await;
+            let now = rt::now();
+            match ended {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(SpliceError::NoPipe(_))) => return Err(SpliceStop::NoPipe),
+                Some(Err(SpliceError::Truncated)) => return Err(SpliceStop::Truncated),
+                Some(Err(SpliceError::From(error))) => return Err(SpliceStop::From(error)),
+                Some(Err(SpliceError::To(error))) => return Err(SpliceStop::To(error)),
+                None if self.deadline.is_some_and(|deadline| now >= deadline) => {
+                    return Err(SpliceStop::Deadline);
+                }
+                None => {}
+            }
+            let new = (moved.get(), outstanding(self.to));
+            if new.0 > progress.0 || new.1 < progress.1 {
+                progressed_at = now;
+            }
+            progress = new;
+            let stalled_for = now - progressed_at;
+            // With bytes on their way to the reader it is the reader's turn, else the sender's.
+            if new.1 > 0 && stalled_for >= self.to_timeout {
+                return Err(SpliceStop::ToStalled);
+            }
+            if new.1 == 0 && stalled_for >= self.from_timeout {
+                return Err(SpliceStop::FromStalled);
+            }
+        }
+    }
 }
 
 /// Why there is no room.

@@ -179,6 +179,12 @@ impl Worker {
         self.window
     }
 
+    /// Whether a stretch of a body is long enough to leave user space out.
+    pub fn splices(&self, bytes: u64) -> bool {
+        let min = self.view.borrow().config().process.splice_bytes_min;
+        min > 0 && bytes >= min
+    }
+
     /// Accounts for one finished exchange, once.
     pub fn finish(&self, labels: &Labels, outcome: &Outcome<'_>) {
         self.stats.on_exchange(labels, outcome);

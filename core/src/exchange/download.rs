@@ -1,5 +1,6 @@
 //! The response, from the origin to the client.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -15,7 +16,7 @@ use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
 use crate::io::{self as rt, Chunk, Part, Parts, Stream};
-use crate::relay::{self, Stalled};
+use crate::relay::{self, SpliceRun, SpliceStop, Stalled};
 use crate::upstream::Upstream;
 
 /// Interim responses before the final one; an origin that sends more is not going to end.
@@ -222,7 +223,7 @@ impl Exchange<'_> {
             },
         };
         let mut decoder = BodyDecoder::new(response.body, &relay::trailer_limits(&self.listener.limits));
-        let mut body = Relay { exchange: self, decoder: &mut decoder, unchunk };
+        let mut body = Relay { exchange: self, decoder: &mut decoder, unchunk, no_pipe: false };
         // The first piece of the body goes out with the head.
         let first = match rest.as_mut() {
             Some(chunk) if !unchunk => body.take(chunk)?,
@@ -277,6 +278,8 @@ struct Relay<'a, 'b> {
     exchange: &'a Exchange<'b>,
     decoder: &'a mut BodyDecoder,
     unchunk: bool,
+    /// There was no pipe to splice with.
+    no_pipe: bool,
 }
 
 impl Relay<'_, '_> {
@@ -310,6 +313,10 @@ impl Relay<'_, '_> {
             if self.decoder.is_done() {
                 return Ok(false);
             }
+            if self.splices() {
+                self.splice(upstream, cluster).await?;
+                continue;
+            }
             self.exchange.room(self.exchange.worker.window()).await?;
             match self.receive(&upstream.stream, cluster).await? {
                 Ok(chunk) if !chunk.is_empty() => {
@@ -321,6 +328,45 @@ impl Relay<'_, '_> {
                 }
                 Err(error) => return Err(failure_of(&error, Reason::UpstreamReset)),
             }
+        }
+    }
+
+    fn splices(&self) -> bool {
+        // One direction at a time: a splice changes the mode of both sockets.
+        let possible = !self.unchunk && !self.no_pipe && self.exchange.uploaded.get();
+        possible && self.exchange.worker.splices(self.decoder.contiguous())
+    }
+
+    /// Moves the data that is known to follow without taking it into user space.
+    async fn splice(&mut self, upstream: &Upstream, cluster: &ClusterConfig) -> Result<(), Failure> {
+        let exchange = self.exchange;
+        let run = SpliceRun {
+            from: &upstream.stream,
+            to: exchange.stream,
+            bytes: self.decoder.contiguous(),
+            from_timeout: cluster.response_body_timeout,
+            to_timeout: exchange.listener.limits.response_body_timeout,
+            deadline: exchange.deadline.get(),
+        };
+        let moved = Cell::new(0);
+        let result = run.run(exchange.timer, &moved).await;
+        let wire = &exchange.record.wire;
+        for sum in [&wire.from_origin, &wire.to_client, &exchange.record.response_body_bytes] {
+            sum.set(sum.get() + moved.get());
+        }
+        self.decoder.skip(moved.get());
+        match result {
+            Ok(()) => Ok(()),
+            Err(SpliceStop::NoPipe) => {
+                self.no_pipe = true;
+                Ok(())
+            }
+            Err(SpliceStop::From(error)) => Err(failure_of(&error, Reason::UpstreamReset)),
+            Err(SpliceStop::Truncated) => Err(Reason::UpstreamClosed.into()),
+            Err(SpliceStop::FromStalled) => Err(Reason::ResponseBodyTimeout.into()),
+            Err(SpliceStop::To(error)) => Err(failure_of(&error, Reason::ClientClosed)),
+            Err(SpliceStop::ToStalled) => Err(Reason::ClientSlow.into()),
+            Err(SpliceStop::Deadline) => Err(Reason::RequestTimeout.into()),
         }
     }
 
