@@ -8,7 +8,7 @@ use super::{file_source, file_with, source};
 
 /// The value and origin of each setting as the dump has it.
 fn shown(config: &Config, pointer: &str) -> (String, String) {
-    let json: serde_json::Value = serde_json::from_str(&config.to_json()).expect("JSON");
+    let json = config.to_json();
     let setting = json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json}"));
     let text = |name: &str| match &setting[name] {
         serde_json::Value::String(text) => text.clone(),

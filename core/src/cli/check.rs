@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::config::{Config, ConfigError, ConfigSource, Json, Severity};
+use serde_json::json;
+
+use crate::config::{Config, ConfigError, ConfigSource, Severity};
 
 /// Loads a configuration and says what is wrong with it.
 pub(super) fn check(source: &ConfigSource, json: bool) -> ExitCode {
@@ -51,21 +53,17 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn to_json(result: &Result<Config, Vec<ConfigError>>) -> String {
-    let findings = match result {
-        Ok(config) => &config.warnings,
-        Err(errors) => errors,
-    };
-    let mut json = Json::new();
-    json.object(|json| {
-        json.key("ok").bool(result.is_ok());
-        if let Ok(config) = result {
-            json.key("listeners").number(config.listeners.len() as u64);
-            json.key("clusters").number(config.clusters.len() as u64);
-            json.key("routes").number(config.routes.len() as u64);
-            json.key("workers").number(config.process.workers as u64);
-        }
-        json.key("findings").array(|json| findings.iter().for_each(|finding| finding.write_json(json)));
-    });
-    json.finish()
+fn to_json(result: &Result<Config, Vec<ConfigError>>) -> serde_json::Value {
+    let all = |findings: &[ConfigError]| findings.iter().map(ConfigError::to_json).collect::<Vec<_>>();
+    match result {
+        Ok(config) => json!({
+            "ok": true,
+            "listeners": config.listeners.len(),
+            "clusters": config.clusters.len(),
+            "routes": config.routes.len(),
+            "workers": config.process.workers,
+            "findings": all(&config.warnings),
+        }),
+        Err(errors) => json!({ "ok": false, "findings": all(errors) }),
+    }
 }

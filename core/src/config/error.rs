@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::json::Json;
-
 /// Findings shown before "and N more": a bound on what a hostile file makes us print.
 pub(super) const FINDINGS_MAX: usize = 200;
 
@@ -140,32 +138,28 @@ impl ConfigError {
         }
     }
 
-    pub(crate) fn write_json(&self, json: &mut Json) {
-        json.object(|json| {
-            json.key("severity").string(match self.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            });
-            match &self.place {
-                Place::File { path, line, column, .. } => {
-                    json.key("file").string(path);
-                    json.key("line").number(*line as u64);
-                    json.key("column").number(*column as u64);
-                }
-                Place::WholeFile(path) => json.key("file").string(path),
-                Place::Flag(flag) => json.key("flag").string(flag),
-                Place::Env(name) => json.key("env").string(name),
-                Place::Process => {}
+    /// For programs: the fields that apply.
+    pub fn to_json(&self) -> serde_json::Value {
+        let (mut file, mut line, mut column, mut flag, mut env) = (None, None, None, None, None);
+        match &self.place {
+            Place::File { path, line: at, column: in_line, .. } => {
+                (file, line, column) = (Some(path.as_ref()), Some(*at), Some(*in_line));
             }
-            let fields = [("expected", &self.expected), ("found", &self.found), ("hint", &self.hint)];
-            json.key("key").string(&self.key);
-            json.key("message").string(&self.message());
-            for (name, value) in fields {
-                if let Some(value) = value {
-                    json.key(name).string(value);
-                }
-            }
+            Place::WholeFile(path) => file = Some(path.as_ref()),
+            Place::Flag(name) => flag = Some(name),
+            Place::Env(name) => env = Some(name),
+            Place::Process => {}
+        }
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        let mut json = serde_json::json!({
+            "severity": severity, "file": file, "line": line, "column": column, "flag": flag, "env": env,
+            "key": self.key, "message": self.message(),
+            "expected": self.expected, "found": self.found, "hint": self.hint,
         });
+        if let Some(fields) = json.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        json
     }
 }
 

@@ -25,7 +25,6 @@ mod dump;
 mod error;
 mod file;
 mod grammar;
-mod json;
 mod layer;
 mod load;
 mod reload;
@@ -37,7 +36,6 @@ mod value;
 
 pub use built::*;
 pub use error::{ConfigError, Place, Severity, did_you_mean};
-pub use json::Json;
 pub use layer::{Layer, Origin, Own};
 pub use reload::restart_needed;
 pub use source::{ConfigSource, Given, LISTEN_DEFAULT};

@@ -9,7 +9,7 @@ mod facts;
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::config::Json;
+use serde_json::json;
 
 use facts::Facts;
 
@@ -92,22 +92,13 @@ fn verdict(findings: &[Finding], worst: Level) -> String {
     }
 }
 
-fn to_json(findings: &[Finding], worst: Level) -> String {
-    let mut json = Json::new();
-    json.object(|json| {
-        json.key("can_run").bool(worst != Level::Fail);
-        json.key("findings").array(|json| {
-            for finding in findings {
-                json.object(|json| {
-                    json.key("name").string(finding.name);
-                    json.key("level").string(finding.level.name());
-                    json.key("found").string(&finding.found);
-                    if let Some(advice) = &finding.advice {
-                        json.key("advice").string(advice);
-                    }
-                });
-            }
-        });
-    });
-    json.finish()
+fn to_json(findings: &[Finding], worst: Level) -> serde_json::Value {
+    let show = |finding: &Finding| {
+        let mut json = json!({ "name": finding.name, "level": finding.level.name(), "found": finding.found });
+        if let Some(advice) = &finding.advice {
+            json["advice"] = json!(advice);
+        }
+        json
+    };
+    json!({ "can_run": worst != Level::Fail, "findings": findings.iter().map(show).collect::<Vec<_>>() })
 }

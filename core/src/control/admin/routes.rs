@@ -87,8 +87,6 @@ fn show_stats(control: &Control) -> Response<Full<Bytes>> {
 
 fn show_config(control: &Control) -> Response<Full<Bytes>> {
     let current = control.generations.current();
-    // Made by our own writer: it is read back only to stand inside of the rest.
-    let config: Value = serde_json::from_str(&current.config.to_json()).unwrap_or(Value::Null);
     let last_reload = control.generations.last_reload().map(|reload| {
         let at = reload.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut time = String::new();
@@ -100,7 +98,7 @@ fn show_config(control: &Control) -> Response<Full<Bytes>> {
         "generation": current.config.generation,
         "old_generations_in_use": control.generations.old(),
         "last_reload": last_reload,
-        "config": config,
+        "config": current.config.to_json(),
     }))
 }
 
