@@ -168,7 +168,7 @@ impl<'a> Mutator<'a> {
     fn mutate_once(&mut self, data: &mut Vec<u8>, other: &[u8]) {
         let at = self.below(data.len() + 1);
         let end = at + self.below((data.len() - at).min(64) + 1);
-        match self.below(8) {
+        match self.below(9) {
             0 if at < data.len() => data[at] ^= 1 << self.below(8),
             1 if at < data.len() => data[at] = self.below(256) as u8,
             2 => {
@@ -185,6 +185,12 @@ impl<'a> Mutator<'a> {
                 data.extend_from_slice(&other[from..]);
             }
             5 => data.insert(at, self.below(256) as u8),
+            6 => {
+                // At the start of a line, where a whole field line belongs.
+                let word = self.dictionary[self.below(self.dictionary.len())];
+                let line = data[at..].iter().position(|b| *b == b'\n').map_or(at, |end| at + end + 1);
+                data.splice(line..line, word.iter().copied());
+            }
             _ => {
                 let word = self.dictionary[self.below(self.dictionary.len())];
                 let replaced = if self.below(2) == 0 { at..at } else { at..end };
