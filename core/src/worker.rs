@@ -197,7 +197,7 @@ impl Worker {
             Message::Borrow(request) => {
                 rt::spawn(borrow::lend(Rc::clone(self), request));
             }
-            Message::Loan(loan) => self.tickets.answered(loan),
+            Message::Loan(loan) => borrow::receive(self, loan),
             Message::Command(Command::Configure { generation, sockets }) => {
                 self.configure(generation, sockets)
             }

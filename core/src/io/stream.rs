@@ -120,6 +120,15 @@ impl Stream {
         .unwrap_or_else(|error| Poll::Ready(Err(error)))
     }
 
+    /// Arms the receive before anybody waits for it, so that [`Stream::is_quiet`] can say something.
+    pub fn arm(&self) {
+        self.slot((), |rt, slot| {
+            if slot.flags & (flag::RECV_ARMED | flag::RECV_STARVED) == 0 && wants_recv(rt, slot) {
+                rt.driver.arm_recv(rt, self.key, slot);
+            }
+        });
+    }
+
     /// See [`Stream::poll_recv`]. Dropping the future loses nothing.
     ///
     /// # Errors

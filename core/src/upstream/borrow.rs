@@ -13,17 +13,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::Cluster;
 use super::pool::{Connection, ConnectionMeta, EndpointShared};
 use crate::io::{self as rt, Stream};
-use crate::worker::{Message, Worker};
+use crate::worker::{Message, View, Worker};
 
 /// How long a borrower waits before it dials after all. An owner answers within one loop turn, unless its
-/// core is saturated; then a connection of one's own is the better answer anyway.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(5);
+/// core is saturated; then a connection of one's own is the better answer anyway. An answer that comes later still
+/// is not lost: its connection goes into the borrower's pool.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 /// Requests to lend that one worker may have under way.
 const TICKETS_MAX: usize = 256;
 
 /// A request to lend a connection.
+#[derive(Clone, Copy)]
 pub struct BorrowRequest {
     pub cluster: usize,
     pub generation: u64,
@@ -34,7 +37,7 @@ pub struct BorrowRequest {
 
 /// The answer: the socket and what is known of it, or nothing.
 pub struct Loan {
-    pub ticket: u64,
+    pub request: BorrowRequest,
     pub connection: Option<(OwnedFd, ConnectionMeta)>,
 }
 
@@ -52,15 +55,17 @@ struct Waiting {
 }
 
 impl Tickets {
-    /// Hands an answer to who waits for it. One that came too late closes its connection.
-    pub fn answered(&self, loan: Loan) {
+    /// Hands an answer to who waits for it. One that came too late is given back.
+    fn answered(&self, loan: Loan) -> Option<Loan> {
         let mut waiting = self.waiting.borrow_mut();
-        if let Some(entry) = waiting.iter_mut().find(|entry| entry.ticket == loan.ticket) {
-            entry.answer = Some(loan.connection);
-            if let Some(waker) = entry.waker.take() {
-                waker.wake();
-            }
+        let Some(entry) = waiting.iter_mut().find(|entry| entry.ticket == loan.request.ticket) else {
+            return Some(loan);
+        };
+        entry.answer = Some(loan.connection);
+        if let Some(waker) = entry.waker.take() {
+            waker.wake();
         }
+        None
     }
 }
 
@@ -116,6 +121,17 @@ async fn wait(ticket: &Ticket<'_>) -> Option<(OwnedFd, ConnectionMeta)> {
     .await
 }
 
+/// Takes an answer in. A connection that nobody waits for any more goes into the pool.
+pub fn receive(worker: &Worker, loan: Loan) {
+    let Some(Loan { request, connection: Some((fd, meta)) }) = worker.tickets.answered(loan) else { return };
+    let view = worker.view();
+    let Some(cluster) = cluster_of(&view, &request) else { return };
+    if let (Some(endpoint), Ok(stream)) = (cluster.endpoints.get(request.endpoint), Stream::from_fd(fd)) {
+        stream.arm();
+        endpoint.pool.put(Connection { stream, meta }, &cluster.config.pool, rt::now());
+    }
+}
+
 /// The worker with most idle connections, other than `own`.
 fn richest(shared: &EndpointShared, own: usize) -> Option<usize> {
     if shared.idle.load(Relaxed) == 0 {
@@ -135,18 +151,23 @@ pub async fn lend(worker: Rc<Worker>, request: BorrowRequest) {
         Some(Connection { stream, meta }) => stream.into_fd().await.ok().map(|fd| (fd, meta)),
         None => None,
     };
+    if connection.is_some() {
+        worker.stats.pool.lent.increment();
+    }
     if let Some(borrower) = worker.shared.workers.get(request.borrower) {
         // A full mailbox drops the answer: the connection is closed, and the borrower dials at its time-out.
-        let _ = borrower.sender.try_send(Message::Loan(Loan { ticket: request.ticket, connection }));
+        let _ = borrower.sender.try_send(Message::Loan(Loan { request, connection }));
     }
 }
 
 fn take_idle(worker: &Worker, request: &BorrowRequest, now: Instant) -> Option<Connection> {
     let view = worker.view();
-    // After a reload the indices mean something else: better no loan than one of another endpoint.
-    if view.config().generation != request.generation {
-        return None;
-    }
-    let cluster = view.clusters.get(request.cluster)?;
+    let cluster = cluster_of(&view, request)?;
     cluster.endpoints.get(request.endpoint)?.pool.lend(&cluster.config.pool, now)
+}
+
+/// The cluster that a request means. After a reload the indices mean something else: better no loan than one of
+/// another endpoint.
+fn cluster_of<'a>(view: &'a View, request: &BorrowRequest) -> Option<&'a Rc<Cluster>> {
+    (view.config().generation == request.generation).then(|| view.clusters.get(request.cluster)).flatten()
 }
