@@ -107,10 +107,11 @@ fn render_x_forwarded(out: &mut Vec<u8>, hop: &Hop<'_>, head: &RequestHead, byte
         }
         out.extend_from_slice(b"\r\n");
     }
-    if !(hop.trusted && head.kinds.contains(FieldKind::XForwardedProto)) {
+    let said = |kind| hop.trusted && head.kinds.contains(kind);
+    if !said(FieldKind::XForwardedProto) {
         push_line(out, b"x-forwarded-proto: ", hop.scheme.as_bytes());
     }
-    if !(hop.trusted && head.kinds.contains(FieldKind::XForwardedHost)) && !hop.host.is_empty() {
+    if !said(FieldKind::XForwardedHost) && !hop.host.is_empty() {
         push_line(out, b"x-forwarded-host: ", hop.host);
     }
 }

@@ -194,12 +194,12 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
         // Two to four bytes where UTF-8 has a shorter form: how `/` and `.` once got past checks.
         0xc0 | 0xc1 | 0xe0 | 0xf0 => {
             let next = after.strip_prefix(b"%").map(decoded);
-            let overlong = match (value, next) {
-                (0xc0 | 0xc1, Some(Ok(0x80..=0xbf))) => true,
-                (0xe0, Some(Ok(0x80..=0x9f))) => true,
-                (0xf0, Some(Ok(0x80..=0x8f))) => true,
-                _ => false,
-            };
+            let overlong = matches!(
+                (value, next),
+                (0xc0 | 0xc1, Some(Ok(0x80..=0xbf)))
+                    | (0xe0, Some(Ok(0x80..=0x9f)))
+                    | (0xf0, Some(Ok(0x80..=0x8f)))
+            );
             if overlong { Err(PathError::OverlongEncoding) } else { Ok(()) }
         }
         _ => Ok(()),
@@ -247,14 +247,10 @@ pub(crate) fn match_key(path: &[u8], mut emit: impl FnMut(u8)) {
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         let mut byte = *byte;
-        if byte == b'%' {
-            match decoded(after) {
-                Ok(value @ (b'/' | b';')) => {
-                    byte = value;
-                    rest = after.get(2..).unwrap_or_default();
-                }
-                _ => {}
-            }
+        let encoded = if byte == b'%' { decoded(after).ok() } else { None };
+        if let Some(value @ (b'/' | b';')) = encoded {
+            byte = value;
+            rest = after.get(2..).unwrap_or_default();
         }
         match byte {
             b'/' => {

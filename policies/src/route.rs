@@ -234,10 +234,8 @@ impl RouteTable {
     }
 
     fn host_id(&mut self, name: &[u8]) -> u32 {
-        if name.is_empty() {
-            if let Some(id) = self.any_host {
-                return id;
-            }
+        if let Some(id) = self.any_host.filter(|_| name.is_empty()) {
+            return id;
         }
         let hash = name.iter().rev().fold(HASH_SEED, |hash, byte| hash_byte(hash, *byte));
         if let Some(id) = self.host(hash, name).filter(|_| !name.is_empty()) {

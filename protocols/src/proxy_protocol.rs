@@ -223,3 +223,6 @@ pub fn write_v2(out: &mut Vec<u8>, source: SocketAddr, destination: SocketAddr) 
     out.extend_from_slice(&source.port().to_be_bytes());
     out.extend_from_slice(&destination.port().to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

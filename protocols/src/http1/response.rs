@@ -110,16 +110,16 @@ fn framing(
             Declared::Chunked => BodyLength::Chunked,
         }
     };
-    if interim_or_no_content || tunnel {
-        if let Declared::Length(length) = declared {
-            // RFC 9110 8.6: a server must not send it here. A client that believed it would wait for a body, so it
-            // goes no further; and an origin that means it is about to send one.
-            for field in head.fields.iter_mut().filter(|field| field.kind == FieldKind::ContentLength) {
-                field.hop_by_hop = true;
-            }
-            head.hop_by_hop_fields = true;
-            head.keep_alive &= length == 0;
+    if let Declared::Length(length) = declared
+        && (interim_or_no_content || tunnel)
+    {
+        // RFC 9110 8.6: a server must not send it here. A client that believed it would wait for a body, so it
+        // goes no further; and an origin that means it is about to send one.
+        for field in head.fields.iter_mut().filter(|field| field.kind == FieldKind::ContentLength) {
+            field.hop_by_hop = true;
         }
+        head.hop_by_hop_fields = true;
+        head.keep_alive &= length == 0;
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 
-fn check(cases: &[(&str, Result<(&str, &str), BodyError>)]) {
+/// Content and rest, or the error.
+type Expected = Result<(&'static str, &'static str), BodyError>;
+
+fn check(cases: &[(&str, Expected)]) {
     for (text, expected) in cases {
         let expected = expected.map(|(content, rest)| (content.to_owned(), rest.to_owned()));
         assert_eq!(chunked(text), expected, "{text:?}");

@@ -493,8 +493,8 @@ fn limits_are_exact_and_told_apart() {
     let target = |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(bytes - 1));
     accepted(&target(256));
     refused(&[(&target(257), E::TargetTooLong)]);
-    accepted(&get(&"X: y\r\n".repeat(15).trim_end()));
-    refused(&[(&get(&"X: y\r\n".repeat(16).trim_end()), E::TooManyFields)]);
+    accepted(&get("X: y\r\n".repeat(15).trim_end()));
+    refused(&[(&get("X: y\r\n".repeat(16).trim_end()), E::TooManyFields)]);
 }
 
 #[test]
@@ -516,9 +516,9 @@ fn an_endless_head_is_refused_before_its_end() {
 fn more_fields_than_fit_on_the_stack_are_possible() {
     let limits = HeadLimits { bytes_max: 65_536, fields_max: 1000, target_bytes_max: 256 };
     let mut head = RequestHead::default();
-    let text = get(&"X: y\r\n".repeat(999).trim_end());
+    let text = get("X: y\r\n".repeat(999).trim_end());
     assert_eq!(parse_request(text.as_bytes(), &limits, &mut head), Ok(Parsed::Complete));
     assert_eq!(head.fields.len(), 1000);
-    let text = get(&"X: y\r\n".repeat(1000).trim_end());
+    let text = get("X: y\r\n".repeat(1000).trim_end());
     assert_eq!(parse_request(text.as_bytes(), &limits, &mut head), Err(E::TooManyFields));
 }
