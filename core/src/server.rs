@@ -52,6 +52,9 @@ fn start(mut config: Config, source: ConfigSource) -> Result<ExitCode, String> {
         (0..process.workers).map(|_| mailbox::channel(MAILBOX_MESSAGES_MAX)).unzip();
     let shared = Arc::new(Shared::new(senders));
     announce(&config, &sockets, driver);
+    if source.wants_demo_origin() {
+        suggest(&config, &sockets);
+    }
     let mut threads = Vec::new();
     for ((id, receiver), sockets) in receivers.into_iter().enumerate().zip(sockets) {
         let worker_stats = Arc::clone(&stats.workers()[id]);
@@ -165,6 +168,17 @@ fn announce(config: &Config, sockets: &Sockets, driver: Driver) {
         log_info!("listening name={} address={address}", listener.name);
     }
     log_info!("started workers={} io={driver}", config.process.workers);
+}
+
+/// What to try on a fresh machine.
+fn suggest(config: &Config, sockets: &Sockets) {
+    let first = sockets.first().and_then(|of_worker| of_worker.first());
+    let Some(Ok(address)) = first.map(|(_, fd)| rt::socket_address(fd)) else { return };
+    log_info!("try: curl -i http://{address}/");
+    if let Some(admin) = config.process.admin.filter(|admin| admin.port() != 0) {
+        log_info!("try: curl http://{admin}/stats");
+    }
+    log_info!("try: ringway run --upstream http://HOST:PORT, ringway run --help, ringway doctor");
 }
 
 /// The listening sockets of all listeners, for each worker.

@@ -7,6 +7,7 @@ each_driver! {
     absolute_form_becomes_origin_form_with_its_authority_as_host,
     asterisk_form_is_for_options_only,
     host_and_port_pass_as_they_are,
+    an_encoded_slash_is_sent_as_it_is_where_that_is_asked_for,
 }
 
 fn origin_form_passes_as_it_is(io: Io) {
@@ -83,4 +84,14 @@ fn host_and_port_pass_as_they_are(io: Io) {
         1,
         "HTTP/1.1 needs one"
     );
+}
+
+fn an_encoded_slash_is_sent_as_it_is_where_that_is_asked_for(io: Io) {
+    let origin = Origin::ok();
+    let refusing = Ringway::to(&origin).io(io).start();
+    assert_eq!(refusing.get("/projects/a%2Fb").status, 400);
+    assert_eq!(origin.connections(), 0);
+    let keeping = Ringway::to(&origin).io(io).listener("encoded_slash: keep").start();
+    assert_eq!(keeping.get("/projects/a%2fb").status, 200);
+    assert_eq!(origin.only_request().target, "/projects/a%2Fb");
 }

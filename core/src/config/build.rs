@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ringway_policies::path::{EncodedSlash, PathRules};
+
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
@@ -152,6 +154,12 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             Some("true") => every_peer(),
             Some(_) => Vec::new(),
             None => view.cidrs(Id::ProxyProtocol),
+        },
+        path_rules: PathRules {
+            encoded_slash: match view.word(Id::EncodedSlash) {
+                Some("keep") => EncodedSlash::Keep,
+                _ => EncodedSlash::Refuse,
+            },
         },
         forwarded: ForwardedConfig {
             style: match view.word(Id::ForwardedStyle) {

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use ringway_policies::balance::Balance;
+pub use ringway_policies::cidr::{Cidr, CidrSet};
+pub use ringway_policies::forwarded::ForwardedStyle;
+pub use ringway_policies::path::PathRules;
+use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+
 use super::{ConfigError, Layer, Own};
 use crate::io::Address;
 
@@ -113,6 +119,8 @@ pub struct ListenerConfig {
     pub bind: Address,
     /// Sources allowed to send a PROXY protocol header, which is then required of them; empty: not spoken.
     pub proxy_protocol_from: Vec<Cidr>,
+    /// Which spellings of a path are let through.
+    pub path_rules: PathRules,
     pub forwarded: ForwardedConfig,
     pub limits: ListenerLimits,
 }
@@ -154,13 +162,8 @@ pub struct ForwardedConfig {
     pub reason_header: bool,
 }
 
-pub use ringway_policies::balance::Balance;
-pub use ringway_policies::cidr::{Cidr, CidrSet};
-use ringway_policies::route::{RouteError, RouteRule, RouteTable};
-
 /// Longer than any connection lives: the deadline of what has none.
 pub const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-pub use ringway_policies::forwarded::ForwardedStyle;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {

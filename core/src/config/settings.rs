@@ -62,7 +62,8 @@ macro_rules! settings {
             words: $words,
             default: $default,
             change: Change::$change,
-            help: concat!($($help),+),
+            // A doc comment begins with the blank after its slashes.
+            help: concat!($($help),+).trim_ascii_start(),
         }),*];
     };
 }
@@ -145,6 +146,8 @@ settings! {
 
     /// Peers that must send a PROXY protocol header (v1 or v2): address blocks, `true` for every peer, `false` for none.
     ProxyProtocol: Listener "proxy_protocol" "proxy-protocol", Kind::Cidrs, &["true", "false"], "false", Reload;
+    /// What is done about `%2F` in a path, which some origins take for a slash and others for a character of a name.
+    EncodedSlash: Listener "encoded_slash" "encoded-slash", Kind::Choice, &["refuse", "keep"], "refuse", Reload;
     /// Which forwarding headers are written.
     ForwardedStyle: Listener "forwarded.style" "forwarded-style", Kind::Choice, &["x_forwarded", "forwarded", "both", "off"], "x_forwarded", Reload;
     /// Peers whose forwarding headers and request ids are kept; those of all others are replaced.

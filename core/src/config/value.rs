@@ -120,7 +120,11 @@ impl Kind {
             Kind::SocketAddr => parse_socket_addr(text).map(Value::SocketAddr),
             Kind::Path if text.is_empty() || text.contains('\0') => Err(None),
             Kind::Path => Ok(Value::Path(PathBuf::from(text))),
-            Kind::Text | Kind::Secret if text.is_empty() || text.chars().any(char::is_control) => Err(None),
+            Kind::Text | Kind::Secret
+                if text.is_empty() || text.chars().any(|c| c.is_control() && c != '\t') =>
+            {
+                Err(None)
+            }
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs => split_list(text).map(parse_cidr).collect_list(Value::Cidrs),
             Kind::Tokens => {

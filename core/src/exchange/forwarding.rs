@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
-use ringway_policies::path::{self, PathRules, PathVerdict};
+use ringway_policies::path::{self, PathVerdict};
 use ringway_policies::{forwarded, request_id};
 use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
 use ringway_protocols::message::{FieldKind, KindSet, Method};
@@ -24,7 +24,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         let mut normal = rt::take_vec();
-        match path::check_or_normalise(self.head.path_of(self.bytes), PathRules::default(), &mut normal) {
+        match path::check_or_normalise(self.head.path_of(self.bytes), self.listener.path_rules, &mut normal) {
             Ok(PathVerdict::Unchanged) => rt::give_vec(normal),
             Ok(PathVerdict::Normalised) => *self.normal_path.borrow_mut() = Some(normal),
             Err(error) => return Err(Failure { reason: Reason::BadRequest, detail: error.to_string() }),
