@@ -87,7 +87,8 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "25%",
             "epoll",
             "forwarded",
-            "random", "keep",
+            "random",
+            "keep",
             "v1",
         ];
         let others = ["127.0.0.1:1", "/tmp/x", "10.0.0.0/8", "json", "h2x"];
