@@ -5,6 +5,7 @@
 //! UNIX socket or the token. See [`guard`] for what a web page in the operator's browser must not be able to do.
 
 mod guard;
+mod places;
 mod routes;
 mod socket;
 
@@ -12,7 +13,6 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -23,15 +23,16 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::lifecycle::{Ask, Control};
 use crate::config::ProcessConfig;
 use crate::{log_info, log_warning};
 use guard::Door;
+use places::{Place, Places};
 use socket::SocketFile;
 
-/// Connections open at once, of each listener; more are closed at once.
+/// Connections open at once, of each listener; for one more, the oldest that is not being answered is closed.
 const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request head, and fields in it.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -93,7 +94,7 @@ impl Listeners {
             let admin =
                 Rc::new(Admin { control: control.clone(), asks: asks.clone(), door: Door::Tcp { bound } });
             tokio::task::spawn_local(async move {
-                let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+                let places = Rc::new(Places::default());
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => admin.clone().accepted(stream, &places),
@@ -108,7 +109,7 @@ impl Listeners {
             let admin = Rc::new(Admin { control, asks, door: Door::Unix });
             tokio::task::spawn_local(async move {
                 // Places of its own: whoever fills those of the TCP address does not lock the operator out.
-                let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+                let places = Rc::new(Places::default());
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => admin.clone().accepted(stream, &places),
@@ -143,25 +144,31 @@ struct Admin {
 }
 
 impl Admin {
-    fn accepted<S: AsyncRead + AsyncWrite + Unpin + 'static>(
-        self: Rc<Self>,
-        stream: S,
-        places: &Arc<Semaphore>,
-    ) {
-        let Ok(place) = places.clone().try_acquire_owned() else {
+    fn accepted<S: AsyncRead + AsyncWrite + Unpin + 'static>(self: Rc<Self>, stream: S, places: &Rc<Places>) {
+        let (place, put_out) = places.take(CONNECTIONS_MAX);
+        if put_out || place.is_none() {
             self.control.stats.process.admin_refused.increment();
-            return;
-        };
+        }
+        let Some(place) = place else { return };
+        let places = places.clone();
         tokio::task::spawn_local(async move {
-            self.serve(stream).await;
-            drop(place);
+            tokio::select! {
+                () = self.serve(stream, place.clone()) => {}
+                () = place.put_out() => {}
+            }
+            places.give_back(&place);
         });
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(self: Rc<Self>, stream: S) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(self: Rc<Self>, stream: S, place: Rc<Place>) {
         let service = service_fn(move |request: Request<Incoming>| {
-            let admin = self.clone();
-            async move { Ok::<Response<Full<Bytes>>, Infallible>(admin.answer(request).await) }
+            let (admin, place) = (self.clone(), place.clone());
+            async move {
+                place.set_busy(true);
+                let response = admin.answer(request).await;
+                place.set_busy(false);
+                Ok::<Response<Full<Bytes>>, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
