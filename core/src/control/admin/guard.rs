@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn foreign_pages_and_ambiguous_hosts_are_refused() {
         let local = ("host", "127.0.0.1:9901");
-        let cases: &[(&str, &[(&str, &str)], Option<Refusal>)] = &[
+        type Fields<'a> = &'a [(&'a str, &'a str)];
+        let cases: &[(&str, Fields<'_>, Option<Refusal>)] = &[
             ("/stats", &[local], None),
             ("/stats", &[local, ("origin", "http://127.0.0.1:9901")], None),
             ("/stats", &[local, ("sec-fetch-site", "none")], None),
@@ -246,7 +247,8 @@ mod tests {
 
     #[test]
     fn writes_over_tcp_take_the_token() {
-        let cases: &[(Option<&str>, Option<&str>, Result<MayWrite, Refusal>)] = &[
+        type Token<'a> = Option<&'a str>;
+        let cases: &[(Token<'_>, Token<'_>, Result<MayWrite, Refusal>)] = &[
             (None, None, Ok(MayWrite::OnlyBySocket)),
             (None, Some("Bearer anything"), Ok(MayWrite::OnlyBySocket)),
             (Some(""), Some("Bearer "), Ok(MayWrite::OnlyBySocket)),

@@ -39,6 +39,9 @@ const ADDRESSES_MAX: usize = 64;
 /// Addresses of one name that a log line shows.
 const SHOWN_MAX: usize = 8;
 
+/// Is told of every name whose addresses changed.
+type OnNews = Box<dyn Fn(&Resolved)>;
+
 /// All names of the configuration.
 pub(super) struct Names {
     stats: Arc<Stats>,
@@ -48,7 +51,7 @@ pub(super) struct Names {
     running: Semaphore,
     /// Somebody's first try has ended.
     tried: Notify,
-    on_news: RefCell<Box<dyn Fn(&Resolved)>>,
+    on_news: RefCell<OnNews>,
     jitter: RandomState,
 }
 
