@@ -24,5 +24,6 @@ mod reload;
 mod retries;
 mod routes;
 mod slow_peers;
+mod systemd;
 mod targets;
 mod upgrade;
