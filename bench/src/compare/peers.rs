@@ -159,7 +159,9 @@ fn ringway(
         return Err(missing(&what));
     }
     let (listen, upstream) = (listen.to_string(), format!("http://{origin}"));
-    let args = ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--io", io];
+    // Two of them run at once, so neither gets the admin port.
+    let args =
+        ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--admin", "off", "--io", io];
     let args = args.into_iter().chain(more.split_whitespace()).map(OsString::from).collect();
     Ok(Launch { program: program.to_owned(), args })
 }
