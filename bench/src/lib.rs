@@ -8,3 +8,4 @@ pub mod cli;
 pub mod compare;
 mod framing;
 pub mod relay;
+pub mod samples;

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use clap::{Parser, ValueEnum};
 use ringway_core::config::BufferConfig;
@@ -75,7 +76,7 @@ pub fn run(args: &RuntimeRelayArgs) -> io::Result<()> {
             let origin = origin.clone();
             runtime::spawn(async move {
                 // A connection that fails is over; nobody asks why.
-                let _ = relay(Stream::from_fd(fd), origin).await;
+                let _ = connect_and_relay(fd, &origin).await;
             });
         }
     })?
@@ -93,9 +94,13 @@ fn driver(io: Io) -> io::Result<Driver> {
     }
 }
 
-async fn relay(downstream: io::Result<Stream>, origin: Address) -> io::Result<()> {
-    let downstream = downstream?;
-    let upstream = Stream::connect(&origin).await?;
+async fn connect_and_relay(fd: OwnedFd, origin: &Address) -> io::Result<()> {
+    let downstream = Stream::from_fd(fd)?;
+    relay(downstream, Stream::connect(origin).await?).await
+}
+
+/// Relays messages until one side ends.
+pub async fn relay(downstream: Stream, upstream: Stream) -> io::Result<()> {
     let (mut requests, mut responses) = (Framing::default(), Framing::default());
     // Both directions in one task, as the proxy has them: whichever has bytes goes on.
     std::future::poll_fn(|cx| {
