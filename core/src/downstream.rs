@@ -103,15 +103,20 @@ impl Drop for Open {
 }
 
 /// Serves a connection until it closes.
-pub async fn serve(worker: Rc<Worker>, mut conn: Downstream) {
-    if owes_proxy_header(&conn, &worker) && !Box::pin(receive_proxy_header(&worker, &mut conn)).await {
-        worker.stats.refused.count(Reason::BadRequest);
-        conn.stream.reset_on_close();
-        return;
-    }
-    while wait_for_request(&worker, &mut conn).await {
-        if !Box::pin(busy(&worker, &mut conn)).await {
+///
+/// Not an `async fn`, whose future would hold its arguments twice: this future is what an idle connection costs.
+pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = ()> {
+    async move {
+        let (worker, conn) = (&worker, &mut conn);
+        if owes_proxy_header(conn, worker) && !Box::pin(receive_proxy_header(worker, conn)).await {
+            worker.stats.refused.count(Reason::BadRequest);
+            conn.stream.reset_on_close();
             return;
+        }
+        while wait_for_request(worker, conn).await {
+            if !Box::pin(busy(worker, conn)).await {
+                return;
+            }
         }
     }
 }
@@ -121,10 +126,15 @@ async fn wait_for_request(worker: &Worker, conn: &mut Downstream) -> bool {
     if conn.unread.is_some() {
         return true;
     }
-    let Some(limits) = conn.limits(worker) else { return false };
+    // Nothing large is kept while waiting: not the limits, and not the future that closes.
+    let Some((idle_timeout, close_timeout)) =
+        conn.limits(worker).map(|limits| (limits.idle_timeout, limits.response_body_timeout))
+    else {
+        return false;
+    };
     let mut pending = conn.stream.unsent();
     loop {
-        conn.timer.arm(rt::now() + limits.idle_timeout);
+        conn.timer.arm(rt::now() + idle_timeout);
         let event = poll_fn(|cx| {
             if worker.is_draining() || conn.open.slot.index.get().is_none() {
                 return Poll::Ready(None);
@@ -144,15 +154,15 @@ async fn wait_for_request(worker: &Worker, conn: &mut Downstream) -> bool {
             // Idle for us, but the client may still be reading the last response.
             Some(None) if conn.stream.unsent() < pending => pending = conn.stream.unsent(),
             Some(None) => return false,
-            None => return close_idle(conn, limits).await,
+            None => return Box::pin(close_idle(conn, close_timeout)).await,
         }
     }
 }
 
 /// Lets what is queued go out before an idle connection is closed.
-async fn close_idle(conn: &Downstream, limits: ListenerLimits) -> bool {
+async fn close_idle(conn: &Downstream, timeout: Duration) -> bool {
     if conn.stream.unsent() > 0 {
-        let _ = rt::timeout_at(rt::now() + limits.response_body_timeout, conn.stream.sent()).await;
+        let _ = rt::timeout_at(rt::now() + timeout, conn.stream.sent()).await;
     }
     false
 }
