@@ -19,7 +19,9 @@ fn picks(c: &mut Criterion) {
             group.bench_function(format!("{name}_of_{count}"), |b| {
                 b.iter(|| {
                     // Knuth's MMIX generator: the dice cost next to nothing.
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     pick(balance, &mut turn, black_box(random), count, |n| states[n])
                 });
             });

@@ -32,7 +32,8 @@ fn in_pieces(c: &mut Criterion) {
                 while end < bytes.len() {
                     end = (end + piece_bytes).min(bytes.len());
                     let seen = black_box(&bytes[..end]);
-                    let _ = black_box(parse_request_resumed(seen, &samples::LIMITS, &mut progress, &mut head));
+                    let _ =
+                        black_box(parse_request_resumed(seen, &samples::LIMITS, &mut progress, &mut head));
                 }
             });
         });

@@ -6,7 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ringway_bench::samples;
 use ringway_policies::forwarded::{ForwardedStyle, dropped_kinds};
 use ringway_protocols::http1::{
-    RequestEdits, ResponseEdits, parse_request, parse_response, response_needs_edit, write_request, write_response,
+    RequestEdits, ResponseEdits, parse_request, parse_response, response_needs_edit, write_request,
+    write_response,
 };
 use ringway_protocols::message::{Method, RequestHead, ResponseHead};
 

@@ -32,7 +32,8 @@ fn round_trips(c: &mut Criterion) {
 
 /// So many requests, one after the other: how long they take.
 fn exchange(driver: Driver, body_bytes: usize, count: u64) -> io::Result<Duration> {
-    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {body_bytes}\r\n\r\n{}", "x".repeat(body_bytes));
+    let response =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {body_bytes}\r\n\r\n{}", "x".repeat(body_bytes));
     let response: &'static [u8] = response.into_bytes().leak();
     let (client, downstream) = pair()?;
     let (upstream, origin) = pair()?;

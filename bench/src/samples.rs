@@ -3,7 +3,8 @@
 use ringway_protocols::http1::HeadLimits;
 
 /// The limits of a default configuration.
-pub const LIMITS: HeadLimits = HeadLimits { bytes_max: 64 << 10, fields_max: 100, target_bytes_max: 16 << 10 };
+pub const LIMITS: HeadLimits =
+    HeadLimits { bytes_max: 64 << 10, fields_max: 100, target_bytes_max: 16 << 10 };
 
 /// Request heads by name, from small to large.
 pub fn requests() -> Vec<(&'static str, Vec<u8>)> {
@@ -20,7 +21,8 @@ pub fn requests() -> Vec<(&'static str, Vec<u8>)> {
         Connection: keep-alive\r\n\
         Cookie: wp_ozh_wsa_visits=2; wp_ozh_wsa_visit_lasttime=xxxxxxxxxx; \
         __utma=xxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.x\r\n\r\n";
-    let mut large = String::from("POST /api/v7/orders HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 5\r\n");
+    let mut large =
+        String::from("POST /api/v7/orders HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 5\r\n");
     for n in 0..60 {
         large.push_str(&format!("X-Custom-Field-{n}: {}\r\n", "v".repeat(40)));
     }
