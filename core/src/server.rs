@@ -108,8 +108,12 @@ fn add_demo_origin(config: &mut Config) -> Result<(), String> {
 /// Reads the configuration again, for a reload. All errors make one message, each a line of it.
 fn loader(source: ConfigSource) -> control::Load {
     Arc::new(move || {
-        Config::load(&source)
-            .map_err(|errors| errors.iter().map(ConfigError::one_line).collect::<Vec<_>>().join("\n"))
+        let config = Config::load(&source)
+            .map_err(|errors| errors.iter().map(ConfigError::one_line).collect::<Vec<_>>().join("\n"))?;
+        for warning in &config.warnings {
+            log_warning!("{}", warning.one_line());
+        }
+        Ok(config)
     })
 }
 

@@ -243,10 +243,10 @@ impl fmt::Display for ConfigError {
                 text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             write!(f, "\n {number} | {text}\n {margin} | {indent}{}", "^".repeat(*width))?;
         }
-        if self.problem.is_some() {
-            if let Some(expected) = &self.expected {
-                write!(f, "\n   = expected {expected}")?;
-            }
+        if self.problem.is_some()
+            && let Some(expected) = &self.expected
+        {
+            write!(f, "\n   = expected {expected}")?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n   = help: {hint}")?;

@@ -299,7 +299,9 @@ impl Walk<'_> {
         let parsed = match &node.content {
             Content::Scalar(text) => setting.kind.parse(setting.words, text),
             Content::List(items) if setting.kind.is_list() => {
-                self.list_value(setting, items, path).map(|value| own.set(setting.id, value, node.at));
+                if let Some(value) = self.list_value(setting, items, path) {
+                    own.set(setting.id, value, node.at);
+                }
                 return;
             }
             _ => Err(Mismatch { expected: setting.expected(), hint: None }),
@@ -324,14 +326,19 @@ impl Walk<'_> {
         for (index, item) in items.iter().enumerate() {
             let parsed = match &item.content {
                 Content::Scalar(text) if !text.contains(',') && !text.trim().is_empty() => {
-                    setting.kind.parse(&[], text)
+                    setting.kind.parse(setting.words, text)
                 }
                 _ => Err(Mismatch { expected: setting.kind.expected(&[]), hint: None }),
             };
             match parsed {
                 Ok(Value::Cidrs(mut some)) => cidrs.append(&mut some),
                 Ok(Value::Tokens(mut some)) => tokens.append(&mut some),
-                Ok(_) => {}
+                Ok(_) => {
+                    whole = false;
+                    let (place, path) = (self.file.place(item.at), format!("{path}[{index}]"));
+                    let problem = format!("{} stands alone, without a list", item.describe());
+                    self.errors.push(ConfigError::new(place, path, problem));
+                }
                 Err(mismatch) => {
                     whole = false;
                     let (place, path) = (self.file.place(item.at), format!("{path}[{index}]"));

@@ -77,8 +77,17 @@ impl Kind {
 
     /// Reads one value; `words` are the words that the setting takes besides.
     pub fn parse(&self, words: &[&'static str], text: &str) -> Result<Value, Mismatch> {
-        if let Some(word) = words.iter().find(|word| **word == text) {
+        let word = |text: &str| words.iter().find(|word| **word == text).copied();
+        if let Some(word) = word(text) {
             return Ok(Value::Word(word));
+        }
+        if self.is_list()
+            && let Some(word) = split_list(text).find_map(word)
+        {
+            return Err(Mismatch {
+                expected: self.expected(words),
+                hint: Some(format!("`{word}` stands alone")),
+            });
         }
         self.parse_plain(text).map_err(|hint| Mismatch {
             expected: self.expected(words),
@@ -287,5 +296,74 @@ trait CollectList<T> {
 impl<T, I: Iterator<Item = Result<T, Option<String>>>> CollectList<T> for I {
     fn collect_list(self, into: impl FnOnce(Vec<T>) -> Value) -> Result<Value, Option<String>> {
         self.collect::<Result<Vec<T>, _>>().map(into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::SETTINGS;
+    use super::super::{grammar, units};
+
+    /// Flags, variables and files hold anything: reading it never panics, and what is shown is read again.
+    #[test]
+    fn any_text_is_read_or_refused() {
+        let seed = u64::from(std::process::id()) | 1;
+        println!("seed {seed}");
+        let mut state = seed;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        let pieces = [
+            "1",
+            "0",
+            "99999999999",
+            "s",
+            "ms",
+            "m",
+            "KiB",
+            "%",
+            ":",
+            "/",
+            "[",
+            "]",
+            ".",
+            ",",
+            "-",
+            "*",
+            "unix:",
+            "http://",
+            "@",
+            "auto",
+            "off",
+            "true",
+            "fd00::",
+            "10.0.0.0",
+            "é",
+            "\u{0}",
+            " ",
+            "\t",
+            "%2F",
+            ";",
+            "x",
+        ];
+        for _ in 0..5_000 {
+            let text: String = (0..random(6)).map(|_| pieces[random(pieces.len())]).collect();
+            for setting in SETTINGS {
+                if let Ok(value) = setting.kind.parse(setting.words, &text) {
+                    let again = setting.kind.parse(setting.words, &value.show());
+                    assert_eq!(again, Ok(value), "seed {seed}: {} from {text:?}", setting.key);
+                }
+            }
+            let _ = (grammar::endpoint(&text), grammar::origin(&text), units::parse_percent(&text));
+            if let Ok(prefix) = grammar::path_prefix(&text) {
+                assert_eq!(grammar::path_prefix(&prefix).as_ref(), Ok(&prefix), "seed {seed}: {text:?}");
+            }
+            if let Ok(host) = grammar::host_pattern(&text) {
+                assert_eq!(grammar::host_pattern(&host).as_ref(), Ok(&host), "seed {seed}: {text:?}");
+            }
+        }
     }
 }
