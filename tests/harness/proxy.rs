@@ -212,14 +212,12 @@ impl Ringway {
         words.push(binary.display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("run").arg("--config").arg(config);
-        command.args([
-            "--workers",
-            &self.workers.to_string(),
-            "--io",
-            self.io.name(),
-            "--admin",
-            "127.0.0.1:0",
-        ]);
+        // What a test sets by itself is not given twice.
+        let (workers, io) = (self.workers.to_string(), self.io.name());
+        let own = [("--workers", workers.as_str()), ("--io", io), ("--admin", "127.0.0.1:0")];
+        for (flag, value) in own.iter().filter(|(flag, _)| !self.arguments.iter().any(|set| set == flag)) {
+            command.args([flag, value]);
+        }
         command.args(&self.arguments);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGWAY_")) {
             command.env_remove(name);

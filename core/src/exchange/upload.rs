@@ -52,9 +52,9 @@ impl Upload {
     ) -> Result<bool, Failure> {
         add(&exchange.record.wire.to_origin, head.len());
         let mut parts = Parts::from(head);
-        if !self.done
-            && let Some(chunk) = exchange.unread.borrow_mut().take()
-        {
+        // Taken first: a borrow in the condition would last through the block, which puts back what is not the body.
+        let unread = if self.done { None } else { exchange.take_unread() };
+        if let Some(chunk) = unread {
             let run = self.take(exchange, chunk)?;
             if !run.is_empty() {
                 parts = parts.and(Part::Chunk(run));

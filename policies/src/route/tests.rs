@@ -367,3 +367,15 @@ fn linear(rules: &[Rule], host: &str, path: &str) -> Option<usize> {
         .max()
         .map(|(_, index)| index)
 }
+
+/// Ids of hosts are consecutive: a hash that puts them side by side makes every search long (and building quadratic).
+#[test]
+fn many_hosts_make_no_long_runs_of_slots() {
+    let rules: Vec<Rule> =
+        (0..10_000).map(|number| rule(&[], &[&format!("h{number}.example")], "/")).collect();
+    let table = table(&rules);
+    for slots in [&table.host_slots, &table.prefix_slots] {
+        let longest = slots.ids.split(|id| *id == 0).map(<[u32]>::len).max();
+        assert!(longest.is_some_and(|longest| longest < 100), "{longest:?} used slots in a row");
+    }
+}
