@@ -71,7 +71,7 @@ fn stats_are_json_with_each_worker_and_the_sum(io: Io) {
     let stats = proxy.wait_for_stats("20 requests", |stats| stats.sum("ringway_requests_total") == 20.0);
     let workers = stats.json["workers"].as_array().expect("a list of workers");
     assert_eq!(workers.len(), 2);
-    assert_eq!(stats.sum_where("ringway_responses_total", "2xx"), 20.0);
+    assert_eq!(stats.sum_where("ringway_responses_total", "status=\"200\""), 20.0);
 }
 
 fn labels_come_from_the_configuration_only(io: Io) {
@@ -173,7 +173,7 @@ fn the_unix_socket_is_for_its_owner_and_takes_writes(io: Io) {
 fn broken_requests_do_not_harm_it(io: Io) {
     let origin = Origin::ok();
     let proxy = Ringway::to(&origin).io(io).start();
-    let half: Vec<Client> = (0..100)
+    let half: Vec<Client> = (0..40)
         .map(|_| {
             let mut client = Client::connect(proxy.admin());
             client.send("GET /me");

@@ -81,8 +81,10 @@ fn garbage_instead_of_a_response_is_502(io: Io) {
         let origin = Origin::replying(bytes);
         let proxy = Ringway::to(&origin).io(io).start();
         let mut client = proxy.connect();
-        let response = client.get("/");
+        let response = client.exchange("GET / HTTP/1.1\r\nHost: test\r\nAccept: application/json\r\n\r\n");
         let shown = String::from_utf8_lossy(bytes);
+        let json: Result<serde_json::Value, _> = serde_json::from_slice(&response.body);
+        assert!(json.is_ok(), "{shown:?}: {}", response.body_text());
         assert_eq!(
             (response.status, response.reason_code()),
             (502, Some("upstream_bad_response")),

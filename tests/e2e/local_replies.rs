@@ -3,7 +3,7 @@
 use ringway_tests::{Io, Origin, Ringway, each_driver};
 
 each_driver! {
-    carry_the_code_in_a_field_and_in_the_body,
+    carry_the_code_in_a_field_and_say_it_in_words,
     come_as_json_to_those_who_accept_it,
     have_no_body_for_head,
     do_not_carry_the_field_where_it_is_switched_off,
@@ -16,7 +16,7 @@ fn ringway(origin: &Origin, io: Io) -> Ringway {
     Ringway::to(origin).io(io).route("hosts: [\"shop.test\"]")
 }
 
-fn carry_the_code_in_a_field_and_in_the_body(io: Io) {
+fn carry_the_code_in_a_field_and_say_it_in_words(io: Io) {
     let origin = Origin::ok();
     let proxy = ringway(&origin, io).start();
     let response = proxy.exchange(format!("{NO_ROUTE}\r\n"));
@@ -26,18 +26,20 @@ fn carry_the_code_in_a_field_and_in_the_body(io: Io) {
         "{:?}",
         response.fields
     );
-    assert!(response.body_text().contains("no_route"), "{}", response.body_text());
+    assert!(response.body_text().starts_with("404 Not Found: "), "{}", response.body_text());
     assert!(response.field("date").is_some(), "RFC 9110 section 6.6.1");
 }
 
 fn come_as_json_to_those_who_accept_it(io: Io) {
     let origin = Origin::ok();
     let proxy = ringway(&origin, io).start();
+    // The first type named decides.
     let json = [
         "application/json",
         "application/json; charset=utf-8",
-        "text/html;q=0.5, application/json",
+        "application/json, text/html;q=0.5",
         "APPLICATION/JSON",
+        "application/problem+json",
     ];
     for accept in json {
         let response = proxy.exchange(format!("{NO_ROUTE}Accept: {accept}\r\n\r\n"));
@@ -49,7 +51,9 @@ fn come_as_json_to_those_who_accept_it(io: Io) {
         let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         assert!(body.to_string().contains("no_route"), "{body}");
     }
-    for accept in ["text/html", "*/*", "text/plain", "application/jsonx", "application/json;q=0"] {
+    for accept in
+        ["text/html", "*/*", "text/plain", "application/jsonx", "text/html, application/json", ",", ""]
+    {
         let response = proxy.exchange(format!("{NO_ROUTE}Accept: {accept}\r\n\r\n"));
         assert!(
             response.field("content-type").is_some_and(|kind| kind.starts_with("text/plain")),

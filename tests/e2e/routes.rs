@@ -197,6 +197,10 @@ const SPELLINGS_OF_ADMIN: &[&str] = &[
     "test/admin",
 ];
 
+fn is_admin(path: &str) -> bool {
+    path.split('/').nth(1) == Some("admin")
+}
+
 /// The paths for which some origin may take a target: decoded once or twice, dots removed, slashes merged, parameters
 /// cut off, back-slashes turned.
 fn read_as_an_origin_might(target: &str) -> Vec<String> {
@@ -208,7 +212,7 @@ fn read_as_an_origin_might(target: &str) -> Vec<String> {
         .map(|path| {
             let mut kept: Vec<&str> = Vec::new();
             for segment in path.split('/') {
-                match segment.split(';').next().unwrap_or_default() {
+                match segment.split([';', '\0']).next().unwrap_or_default() {
                     "" | "." => {}
                     ".." => drop(kept.pop()),
                     plain => kept.push(plain),
