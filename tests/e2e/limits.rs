@@ -112,7 +112,6 @@ fn larger_bodies_than_allowed_are_413(io: Io) {
         "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000000\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n9\r\n012345678\r\n0\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n",
     ];
     for request in too_large {
         let mut client = proxy.connect();
