@@ -106,19 +106,11 @@ fn spellings_of_a_path_do_not_escape_their_route(io: Io) {
     }
     for request in public.requests() {
         let read = read_as_an_origin_might(&request.target);
-        assert!(
-            !read.iter().any(|path| is_admin(path)),
-            "{} reached the public cluster",
-            request.target
-        );
+        assert!(!read.iter().any(|path| is_admin(path)), "{} reached the public cluster", request.target);
     }
     for request in admin.requests() {
         let read = read_as_an_origin_might(&request.target);
-        assert!(
-            read.iter().any(|path| is_admin(path)),
-            "{} reached the admin cluster",
-            request.target
-        );
+        assert!(read.iter().any(|path| is_admin(path)), "{} reached the admin cluster", request.target);
     }
 }
 
