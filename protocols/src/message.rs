@@ -119,6 +119,16 @@ pub enum BodyLength {
     UntilClose,
 }
 
+/// A framing field whose line has to be written anew because it is spelt in an unusual way: white space that is not
+/// one space, capitals in `chunked`, leading zeros. It means the same, but not every reader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FramingRewrite {
+    #[default]
+    None,
+    Length(u64),
+    Chunked,
+}
+
 /// One header field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
@@ -127,7 +137,7 @@ pub struct Field {
     pub value: Span,
     pub kind: FieldKind,
     /// Meant for this connection only: a standard hop-by-hop field, or one that `Connection` names. Framing
-    /// fields (`Transfer-Encoding`, `Content-Length`) are not marked: the writer keeps them with the body.
+    /// fields (`Transfer-Encoding`, `Content-Length`) are only marked where they are written anew.
     pub hop_by_hop: bool,
 }
 
@@ -164,6 +174,7 @@ pub struct RequestHead {
     pub te_trailers: bool,
     /// Some field must not be forwarded.
     pub hop_by_hop_fields: bool,
+    pub framing_rewrite: FramingRewrite,
     /// Length of the head with its final CRLF.
     pub bytes: u32,
 }
@@ -205,6 +216,7 @@ pub struct ResponseHead {
     pub bytes: u32,
     /// Some field must not be forwarded.
     pub hop_by_hop_fields: bool,
+    pub framing_rewrite: FramingRewrite,
     /// The status line is not what this proxy would send (HTTP/1.0, or no space after the status).
     pub rewrite_status_line: bool,
 }

@@ -161,8 +161,27 @@ fn check_written(data: &[u8], head: &RequestHead) {
     if head.form != TargetForm::Absolute || !head.path.is_empty() {
         assert_eq!((again.path.of(&out), again.query.is_some()), (head.path.of(data), head.query.is_some()));
     }
+    check_spelling(&out);
     check_readers(&out, out.len(), again.body);
     let mut twice = Vec::new();
     write_request(&mut twice, &out, &again, &RequestEdits::default());
     assert_eq!(twice.escape_ascii().to_string(), out.escape_ascii().to_string());
+}
+
+/// Framing leaves in one spelling.
+pub(crate) fn check_spelling(head: &[u8]) {
+    for line in head.split(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value[1..].strip_prefix(b" ").unwrap_or(&value[1..]);
+        match name.to_ascii_lowercase().as_slice() {
+            b"transfer-encoding" => assert_eq!(value, b"chunked"),
+            b"content-length" => {
+                let plain = value == b"0" || (value[0] != b'0' && value.iter().all(u8::is_ascii_digit));
+                assert!(plain, "{}", line.escape_ascii());
+            }
+            _ => {}
+        }
+    }
 }

@@ -49,6 +49,7 @@ fn run_for(data: &[u8], method: Method) {
     if !response_needs_edit(&head, &edits) {
         assert_eq!(out, &data[..end], "what needs no edit is what was received");
     }
+    crate::http1_request::check_spelling(&out);
     let mut again = ResponseHead::default();
     assert_eq!(parse_response(&out, &LIMITS, method, &mut again), written_verdict(&head));
     if head.status == 101 {

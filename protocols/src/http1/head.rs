@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::diagnose::is_token;
-use crate::message::{Field, FieldKind, KindSet, Span, Version};
+use crate::message::{Field, FieldKind, FramingRewrite, KindSet, Span, Version};
 
 /// Bounds of one head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,8 @@ pub(super) struct Found {
     pub(super) content_length: Option<Span>,
     pub(super) transfer_encoding: Option<Span>,
     pub(super) hop_by_hop_fields: bool,
+    /// A framing field is spelt in an unusual way, and was marked so that it is left out.
+    unusual_framing: bool,
 }
 
 /// Standard fields that are never forwarded (RFC 9110 7.6.1). `Proxy-Authenticate` and `Proxy-Authorization`
@@ -163,7 +165,12 @@ pub(super) fn collect_fields(
             FieldKind::FramingAlias => return Err(HeadError::FramingAlias),
             _ => {}
         }
-        let hop_by_hop = HOP_BY_HOP.contains(kind);
+        let mut hop_by_hop = HOP_BY_HOP.contains(kind);
+        if matches!(kind, FieldKind::ContentLength | FieldKind::TransferEncoding) {
+            let unusual = !is_usual_framing(bytes, name, value, kind);
+            found.unusual_framing |= unusual;
+            hop_by_hop |= unusual;
+        }
         found.hop_by_hop_fields |= hop_by_hop;
         found.kinds.insert(kind);
         fields.push(Field { name, value, kind, hop_by_hop });
@@ -173,6 +180,19 @@ pub(super) fn collect_fields(
         return Err(HeadError::BareLineEnd);
     }
     Ok(found)
+}
+
+/// Whether every reader there ever was reads this line alike: one space or none before the value, nothing after it,
+/// `chunked` in lower case, no leading zeros.
+fn is_usual_framing(bytes: &[u8], name: Span, value: Span, kind: FieldKind) -> bool {
+    let between = Span { start: name.end, end: value.start };
+    let after = Span { start: value.end, end: value.end.saturating_add(1) };
+    matches!(between.of(bytes), b":" | b": ")
+        && after.of(bytes) == b"\r"
+        && match (kind, value.of(bytes)) {
+            (FieldKind::TransferEncoding, coding) => coding == b"chunked",
+            (_, length) => !matches!(length, [b'0', _, ..]),
+        }
 }
 
 fn ends_with_crlf(bytes: &[u8], end: usize) -> bool {
@@ -196,6 +216,15 @@ pub(super) fn declared_length(bytes: &[u8], version: Version, found: &Found) -> 
         // RFC 9112 6.1 knows other codings; a proxy that undid one would have to undo all, so there is one.
         (None, Some(coding)) if coding.of(bytes).eq_ignore_ascii_case(b"chunked") => Ok(Declared::Chunked),
         (None, Some(_)) => Err(HeadError::InvalidTransferEncoding),
+    }
+}
+
+/// What has to be written in place of an unusual framing line.
+pub(super) fn framing_rewrite(found: &Found, declared: Declared) -> FramingRewrite {
+    match declared {
+        Declared::Length(length) if found.unusual_framing => FramingRewrite::Length(length),
+        Declared::Chunked if found.unusual_framing => FramingRewrite::Chunked,
+        _ => FramingRewrite::None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::diagnose;
 use super::error::RequestError;
 use super::head::{
     Declared, HeadError, HeadLimits, HeadProgress, Parsed, collect_fields, connection_options,
-    declared_length, list, with_field_room,
+    declared_length, framing_rewrite, list, with_field_room,
 };
 use crate::authority;
 use crate::message::{BodyLength, FieldKind, Method, RequestHead, Span, TargetForm, Version};
@@ -69,7 +69,9 @@ pub fn parse_request_resumed(
     head.hop_by_hop_fields = found.hop_by_hop_fields;
     split_target(window, head)?;
     check_host(window, head, found.host, found.host_repeated)?;
-    head.body = body_length(declared_length(window, head.version, &found)?, head.method)?;
+    let declared = declared_length(window, head.version, &found)?;
+    head.body = body_length(declared, head.method)?;
+    head.framing_rewrite = framing_rewrite(&found, declared);
     connection(window, head)?;
     expectation(window, head)?;
     Ok(Parsed::Complete)

@@ -6,9 +6,9 @@ use super::diagnose;
 use super::error::ResponseError;
 use super::head::{
     Declared, Found, HeadError, HeadLimits, HeadProgress, Parsed, collect_fields, connection_options,
-    declared_length, with_field_room,
+    declared_length, framing_rewrite, with_field_room,
 };
-use crate::message::{BodyLength, FieldKind, Method, ResponseHead, Span, Version};
+use crate::message::{BodyLength, FieldKind, FramingRewrite, Method, ResponseHead, Span, Version};
 
 /// Reads a response head from the beginning of `bytes`; `method` is that of the request. An interim response
 /// (1xx) is a head of its own, without a body. After `Complete` the body starts at `head.bytes`.
@@ -99,6 +99,7 @@ fn framing(
     if declared == Declared::Chunked && (interim_or_no_content || tunnel) {
         return Err(ResponseError::TransferEncodingNotAllowed);
     }
+    head.framing_rewrite = framing_rewrite(found, declared);
     head.keep_alive = head.version == Version::Http11;
     head.body = if method == Method::Head || interim_or_no_content || head.status == 304 || tunnel {
         BodyLength::Empty
@@ -119,6 +120,7 @@ fn framing(
             field.hop_by_hop = true;
         }
         head.hop_by_hop_fields = true;
+        head.framing_rewrite = FramingRewrite::None;
         head.keep_alive &= length == 0;
     }
     Ok(())

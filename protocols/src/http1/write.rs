@@ -1,6 +1,8 @@
 //! Heads on their way out: what came in, with edits. Runs of untouched field lines are copied in one piece.
 
-use crate::message::{Field, FieldKind, KindSet, RequestHead, ResponseHead, Span, TargetForm, Version};
+use crate::message::{
+    Field, FieldKind, FramingRewrite, KindSet, RequestHead, ResponseHead, Span, TargetForm, Version,
+};
 
 /// The `Connection` field that is written. Whatever came in never goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +59,7 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
             write_line(out, b"host: ", head.authority.of(bytes));
         }
     }
+    write_framing(out, head.framing_rewrite, drop);
     out.extend_from_slice(edits.append);
     if edits.te_trailers {
         out.extend_from_slice(b"te: trailers\r\n");
@@ -129,6 +132,7 @@ pub fn write_response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, edit
     }
     let edited = head.hop_by_hop_fields || edits.drop.intersects(head.kinds);
     copy_fields(out, bytes, &head.fields, head.bytes, lines_from, edited.then_some(edits.drop));
+    write_framing(out, head.framing_rewrite, edits.drop);
     out.extend_from_slice(edits.append);
     write_connection(out, edits.connection, false);
     out.extend_from_slice(b"\r\n");
@@ -162,6 +166,19 @@ fn copy_fields(
 
 fn fields_start(fields: &[Field], head_end: u32) -> u32 {
     fields.first().map_or(head_end.saturating_sub(2), |field| field.name.start)
+}
+
+/// The framing field in the one spelling that nobody misreads, where it was received in another.
+fn write_framing(out: &mut Vec<u8>, rewrite: FramingRewrite, drop: KindSet) {
+    match rewrite {
+        FramingRewrite::Length(length) if !drop.contains(FieldKind::ContentLength) => {
+            write_line(out, b"content-length: ", length.to_string().as_bytes());
+        }
+        FramingRewrite::Chunked if !drop.contains(FieldKind::TransferEncoding) => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        _ => {}
+    }
 }
 
 fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

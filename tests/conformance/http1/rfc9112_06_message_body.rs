@@ -69,6 +69,17 @@ fn s6_1_no_transfer_coding_without_content() {
     }
 }
 
+/// 6.1 and RFC 9110 8.6 allow spellings that some reader misreads: they are accepted, and sent in another one.
+#[test]
+fn s6_1_framing_is_sent_in_one_spelling() {
+    for (line, sent) in [
+        ("Transfer-Encoding:\tChunked \t", "transfer-encoding: chunked"),
+        ("Content-Length:   0012\t", "content-length: 12"),
+    ] {
+        assert_eq!(forwarded(&with_fields(&[line])), with_fields(&[sent]), "{line:?}");
+    }
+}
+
 /// 6.3, the list, in its order.
 #[test]
 fn s6_3_the_length_of_a_response() {

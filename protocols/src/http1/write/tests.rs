@@ -83,6 +83,35 @@ fn what_goes_out_is_http_1_1_in_origin_form() {
 }
 
 #[test]
+fn framing_goes_out_in_the_one_spelling_that_nobody_misreads() {
+    for (line, expected) in [
+        ("Content-Length: 5", "Content-Length: 5"),
+        ("content-length:5", "content-length:5"),
+        ("Content-Length:  5", "content-length: 5"),
+        ("Content-Length:\t5", "content-length: 5"),
+        ("Content-Length: 5 ", "content-length: 5"),
+        ("Content-Length: 005", "content-length: 5"),
+        ("Content-Length: 0", "Content-Length: 0"),
+        ("Content-Length: 00", "content-length: 0"),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: Chunked", "transfer-encoding: chunked"),
+        ("Transfer-Encoding:\tchunked", "transfer-encoding: chunked"),
+        ("Transfer-Encoding: chunked\t", "transfer-encoding: chunked"),
+    ] {
+        let sent =
+            request(&format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"), &RequestEdits::default());
+        assert_eq!(sent, format!("POST / HTTP/1.1\r\nHost: a\r\n{expected}\r\n\r\n"), "{line:?}");
+        let (sent, edited) =
+            response(&format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n"), &ResponseEdits::default());
+        assert_eq!(sent, format!("HTTP/1.1 200 OK\r\n{expected}\r\n\r\n"), "{line:?}");
+        assert_eq!(edited, line != expected, "{line:?}");
+    }
+    let unchunked = ResponseEdits { drop: KindSet::of(&[K::TransferEncoding]), ..ResponseEdits::default() };
+    let (sent, _) = response("HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n", &unchunked);
+    assert_eq!(sent, "HTTP/1.1 200 OK\r\n\r\n");
+}
+
+#[test]
 fn an_unedited_response_need_not_be_written() {
     let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
     assert_eq!(response(text, &ResponseEdits::default()), (text.to_owned(), false));
