@@ -175,6 +175,8 @@ pub struct RequestHead {
     /// Some field must not be forwarded.
     pub hop_by_hop_fields: bool,
     pub framing_rewrite: FramingRewrite,
+    /// The `Host` line has white space that is not one space: it is written anew.
+    pub host_rewrite: bool,
     /// Length of the head with its final CRLF.
     pub bytes: u32,
 }

@@ -113,8 +113,9 @@ pub(super) struct Found {
     pub(super) content_length: Option<Span>,
     pub(super) transfer_encoding: Option<Span>,
     pub(super) hop_by_hop_fields: bool,
-    /// A framing field is spelt in an unusual way, and was marked so that it is left out.
+    /// A framing field or `Host` is spelt in an unusual way, and was marked so that it is left out.
     unusual_framing: bool,
+    pub(super) unusual_host: bool,
 }
 
 /// Standard fields that are never forwarded (RFC 9110 7.6.1). `Proxy-Authenticate` and `Proxy-Authorization`
@@ -154,23 +155,11 @@ pub(super) fn collect_fields(
         }
         let value = span(header.value);
         let kind = FieldKind::of(header.name.as_bytes());
-        match kind {
-            FieldKind::Host => found.host_repeated |= found.host.replace(value).is_some(),
-            FieldKind::ContentLength if found.content_length.replace(value).is_some() => {
-                return Err(HeadError::DuplicateContentLength);
-            }
-            FieldKind::TransferEncoding if found.transfer_encoding.replace(value).is_some() => {
-                return Err(HeadError::DuplicateTransferEncoding);
-            }
-            FieldKind::FramingAlias => return Err(HeadError::FramingAlias),
-            _ => {}
-        }
-        let mut hop_by_hop = HOP_BY_HOP.contains(kind);
-        if matches!(kind, FieldKind::ContentLength | FieldKind::TransferEncoding) {
-            let unusual = !is_usual_framing(bytes, name, value, kind);
-            found.unusual_framing |= unusual;
-            hop_by_hop |= unusual;
-        }
+        let hop_by_hop = if DECISIVE.contains(kind) {
+            found.note(bytes, name, value, kind)?
+        } else {
+            HOP_BY_HOP.contains(kind)
+        };
         found.hop_by_hop_fields |= hop_by_hop;
         found.kinds.insert(kind);
         fields.push(Field { name, value, kind, hop_by_hop });
@@ -182,16 +171,47 @@ pub(super) fn collect_fields(
     Ok(found)
 }
 
+/// Fields that decide where the message goes and where it ends.
+const DECISIVE: KindSet = KindSet::of(&[
+    FieldKind::Host,
+    FieldKind::ContentLength,
+    FieldKind::TransferEncoding,
+    FieldKind::FramingAlias,
+]);
+
+impl Found {
+    /// Remembers a decisive field; says whether its line must be left out because it is written anew.
+    fn note(&mut self, bytes: &[u8], name: Span, value: Span, kind: FieldKind) -> Result<bool, HeadError> {
+        let unusual = !is_usual_spelling(bytes, name, value, kind);
+        match kind {
+            FieldKind::Host => {
+                self.host_repeated |= self.host.replace(value).is_some();
+                self.unusual_host |= unusual;
+            }
+            FieldKind::ContentLength if self.content_length.replace(value).is_some() => {
+                return Err(HeadError::DuplicateContentLength);
+            }
+            FieldKind::TransferEncoding if self.transfer_encoding.replace(value).is_some() => {
+                return Err(HeadError::DuplicateTransferEncoding);
+            }
+            FieldKind::FramingAlias => return Err(HeadError::FramingAlias),
+            _ => self.unusual_framing |= unusual,
+        }
+        Ok(unusual)
+    }
+}
+
 /// Whether every reader there ever was reads this line alike: one space or none before the value, nothing after it,
 /// `chunked` in lower case, no leading zeros.
-fn is_usual_framing(bytes: &[u8], name: Span, value: Span, kind: FieldKind) -> bool {
+fn is_usual_spelling(bytes: &[u8], name: Span, value: Span, kind: FieldKind) -> bool {
     let between = Span { start: name.end, end: value.start };
     let after = Span { start: value.end, end: value.end.saturating_add(1) };
     matches!(between.of(bytes), b":" | b": ")
         && after.of(bytes) == b"\r"
         && match (kind, value.of(bytes)) {
             (FieldKind::TransferEncoding, coding) => coding == b"chunked",
-            (_, length) => !matches!(length, [b'0', _, ..]),
+            (FieldKind::ContentLength, length) => !matches!(length, [b'0', _, ..]),
+            _ => true,
         }
 }
 

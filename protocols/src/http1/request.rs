@@ -67,6 +67,7 @@ pub fn parse_request_resumed(
     }
     head.kinds = found.kinds;
     head.hop_by_hop_fields = found.hop_by_hop_fields;
+    head.host_rewrite = found.unusual_host;
     split_target(window, head)?;
     check_host(window, head, found.host, found.host_repeated)?;
     let declared = declared_length(window, head.version, &found)?;

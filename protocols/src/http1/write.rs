@@ -46,7 +46,7 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
         out.extend_from_slice(b" HTTP/1.1\r\n");
         lines_from = fields_start(&head.fields, head.bytes);
     }
-    let has_host = head.kinds.contains(FieldKind::Host);
+    let has_host = head.kinds.contains(FieldKind::Host) && !head.host_rewrite;
     let mut drop = edits.drop;
     if let Some(host) = edits.host {
         drop.insert(FieldKind::Host);
@@ -55,7 +55,7 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
     } else {
         copy_lines(out, bytes, head, drop, lines_from);
         if !has_host {
-            // HTTP/1.0 without `Host`: HTTP/1.1 has to have one, if need be an empty one (RFC 9112 3.2).
+            // HTTP/1.1 has to have one, if need be an empty one (RFC 9112 3.2).
             write_line(out, b"host: ", head.authority.of(bytes));
         }
     }

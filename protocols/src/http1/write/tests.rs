@@ -106,6 +106,8 @@ fn framing_goes_out_in_the_one_spelling_that_nobody_misreads() {
         assert_eq!(sent, format!("HTTP/1.1 200 OK\r\n{expected}\r\n\r\n"), "{line:?}");
         assert_eq!(edited, line != expected, "{line:?}");
     }
+    let sent = request("GET / HTTP/1.1\r\nHost:\ta \r\nX: y\r\n\r\n", &RequestEdits::default());
+    assert_eq!(sent, "GET / HTTP/1.1\r\nX: y\r\nhost: a\r\n\r\n");
     let unchunked = ResponseEdits { drop: KindSet::of(&[K::TransferEncoding]), ..ResponseEdits::default() };
     let (sent, _) = response("HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n", &unchunked);
     assert_eq!(sent, "HTTP/1.1 200 OK\r\n\r\n");
