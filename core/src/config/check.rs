@@ -12,7 +12,6 @@ use super::tree::SourceFile;
 use super::units::{format_duration, format_size};
 use super::value::Value;
 use super::{Config, ProcessConfig};
-use crate::access_log::Format;
 use crate::io::Address;
 
 /// Names looked at for a suggestion.
@@ -171,10 +170,6 @@ pub(super) fn process(
         let hint = format!("raise it, or lower `{}` or `{}`", key(Id::RingBuffers), key(Id::BufferBytes));
         let found = format_size(buffers.worker_bytes_max);
         findings.push(ConfigError::mismatch(place(id), key(id), expected, found).hint(hint));
-    }
-    if let Some(Err(problem)) = process.access_log.as_ref().map(|log| Format::compile(&log.format)) {
-        let id = Id::AccessLogFormat;
-        findings.push(ConfigError::new(place(id), key(id), problem));
     }
     memory(process, view, host, place, findings);
     if let Some(cpus) = Some(host.cpus.len()).filter(|cpus| *cpus > 0 && process.workers > *cpus) {
