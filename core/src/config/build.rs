@@ -13,7 +13,6 @@ use super::{
     EndpointConfig, ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig,
     ProcessConfig, ProxyProtocolVersion, RouteConfig,
 };
-use crate::access_log;
 use crate::io::Address;
 
 /// `buffers.worker_bytes: auto` where memory does not ask for less.
@@ -55,7 +54,7 @@ pub(super) fn process(
         admin: view.socket_addr(Id::AdminBind),
         admin_socket: view.path(Id::AdminSocket),
         admin_token: admin_token(&view, place, findings),
-        access_log: access_log(&view, place, findings),
+        access_log: access_log(&view),
         drain_timeout: view.duration(Id::DrainTimeout),
         buffers: buffers(&view, host, workers),
         splice_bytes_min: view.number(Id::Splice),
@@ -97,11 +96,7 @@ fn buffers(view: &View<'_>, host: &Host, workers: usize) -> BufferConfig {
     }
 }
 
-fn access_log(
-    view: &View<'_>,
-    place: &dyn Fn(Id) -> Place,
-    findings: &mut Findings,
-) -> Option<AccessLogConfig> {
+fn access_log(view: &View<'_>) -> Option<AccessLogConfig> {
     let target = match view.word(Id::AccessLog) {
         Some("stdout") => AccessLogTarget::Stdout,
         Some(_) => return None,
@@ -112,9 +107,6 @@ fn access_log(
         Some(_) => AccessLogFormat::Combined,
         None => AccessLogFormat::Template(view.text(Id::AccessLogFormat)?),
     };
-    if let Err(problem) = access_log::Format::compile(&format) {
-        findings.push(ConfigError::new(place(Id::AccessLogFormat), "access_log.format", problem));
-    }
     Some(AccessLogConfig { format, target })
 }
 
