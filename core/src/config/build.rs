@@ -13,6 +13,7 @@ use super::{
     EndpointConfig, ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig,
     ProcessConfig, ProxyProtocolVersion, RouteConfig,
 };
+use crate::access_log;
 use crate::io::Address;
 
 /// `buffers.worker_bytes: auto` where memory does not ask for less.
@@ -54,7 +55,7 @@ pub(super) fn process(
         admin: view.socket_addr(Id::AdminBind),
         admin_socket: view.path(Id::AdminSocket),
         admin_token: admin_token(&view, place, findings),
-        access_log: access_log(&view),
+        access_log: access_log(&view, place, findings),
         drain_timeout: view.duration(Id::DrainTimeout),
         buffers: buffers(&view, host, workers),
         splice_bytes_min: view.number(Id::Splice),
@@ -96,7 +97,11 @@ fn buffers(view: &View<'_>, host: &Host, workers: usize) -> BufferConfig {
     }
 }
 
-fn access_log(view: &View<'_>) -> Option<AccessLogConfig> {
+fn access_log(
+    view: &View<'_>,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) -> Option<AccessLogConfig> {
     let target = match view.word(Id::AccessLog) {
         Some("stdout") => AccessLogTarget::Stdout,
         Some(_) => return None,
@@ -107,6 +112,9 @@ fn access_log(view: &View<'_>) -> Option<AccessLogConfig> {
         Some(_) => AccessLogFormat::Combined,
         None => AccessLogFormat::Template(view.text(Id::AccessLogFormat)?),
     };
+    if let Err(problem) = access_log::Format::compile(&format) {
+        findings.push(ConfigError::new(place(Id::AccessLogFormat), "access_log.format", problem));
+    }
     Some(AccessLogConfig { format, target })
 }
 
