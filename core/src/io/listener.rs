@@ -124,7 +124,8 @@ impl Listener {
             let slot = listeners.get_mut(self.key)?;
             let accepted = slot.accepted.pop_front();
             let errno = if accepted.is_none() { std::mem::take(&mut slot.error) } else { 0 };
-            let idle = !slot.armed && errno == 0 && slot.error == 0 && slot.accepted.len() <= ACCEPTED_MAX / 2;
+            let idle =
+                !slot.armed && errno == 0 && slot.error == 0 && slot.accepted.len() <= ACCEPTED_MAX / 2;
             if accepted.is_none() && errno == 0 {
                 // Before accepting starts: it may wake us at once.
                 slot.waker = Some(cx.waker().clone());

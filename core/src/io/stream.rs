@@ -349,7 +349,10 @@ pub fn wake_receivers() {
 /// Whether a receive is to be armed: it is not, and was never paused, or drained enough since.
 #[inline]
 fn wants_recv(rt: &Runtime, slot: &mut Slot) -> bool {
-    if slot.has(flag::RECV_ARMED | flag::RECV_STARVED) || slot.has(flag::EOF | flag::CONNECTING | flag::SPLICING) || slot.recv_error != 0 {
+    if slot.has(flag::RECV_ARMED | flag::RECV_STARVED)
+        || slot.has(flag::EOF | flag::CONNECTING | flag::SPLICING)
+        || slot.recv_error != 0
+    {
         return false;
     }
     if slot.has(flag::PAUSED) {
