@@ -70,6 +70,7 @@ fn start(mut config: Config, source: ConfigSource) -> Result<ExitCode, String> {
             generation: Arc::clone(&generation),
             sockets,
             receiver,
+            random_seed: ahash::RandomState::new().hash_one(id),
         };
         threads.push(spawn_worker(start, runtime_config(process, driver, id), events.clone())?);
     }

@@ -44,6 +44,8 @@ pub struct WorkerStart {
     /// Index of a listener and the worker's own socket for it.
     pub sockets: Vec<(usize, OwnedFd)>,
     pub receiver: mailbox::Receiver<Message>,
+    /// Of the numbers that spread load and make identifiers.
+    pub random_seed: u64,
 }
 
 /// State of one worker. It lives on its thread and is never shared.
@@ -83,7 +85,7 @@ struct ActiveListener {
 
 /// Runs a worker until it is told to stop, or has drained.
 pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
-    let WorkerStart { id, shared, stats, access_log, generation, sockets, receiver } = start;
+    let WorkerStart { id, shared, stats, access_log, generation, sockets, receiver, random_seed } = start;
     let worker = Rc::new(Worker {
         id,
         stats,
@@ -94,7 +96,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         draining: Cell::new(false),
         window: generation.config.process.buffers.connection_bytes_max as usize / 2,
         refusals: Cell::new(0),
-        random: Cell::new(ahash::RandomState::new().hash_one(id) | 1),
+        random: Cell::new(random_seed | 1),
         clock: Cell::new((rt::now(), SystemTime::now())),
         shared,
     });

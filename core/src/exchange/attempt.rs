@@ -42,19 +42,16 @@ impl Exchange<'_> {
         }
         self.write_request(&mut out, route);
         // A failed send is not the end: the origin may have answered before it closed. The download tells.
-        let sending = upload.begin(self, &upstream.stream, out)?;
+        let mut sending = upload.begin(self, &upstream.stream, out)?;
         self.uploaded.set(upload.is_done());
-        // What few exchanges need is boxed here and below: the state of the usual one is small enough to stay in the
-        // cache while it waits.
-        let ended = {
-            let mut uploading = (sending && !upload.is_done())
-                .then(|| Box::pin(upload.run(self, &upstream.stream, &cluster.config)));
+        let ended = if upload.is_done() || !sending {
+            self.download(&upstream, &cluster.config, route, response).await?
+        } else {
+            let mut uploading = pin!(upload.run(self, &upstream.stream, &cluster.config));
             let mut download = pin!(self.download(&upstream, &cluster.config, route, response));
             poll_fn(|cx| {
-                if let Some(upload) = &mut uploading
-                    && let Poll::Ready(result) = upload.as_mut().poll(cx)
-                {
-                    uploading = None;
+                if sending && let Poll::Ready(result) = uploading.as_mut().poll(cx) {
+                    sending = false;
                     match result {
                         Ok(()) => self.uploaded.set(true),
                         Err(UploadError::Upstream) => {}
@@ -67,7 +64,7 @@ impl Exchange<'_> {
         };
         match ended {
             Ended::Tunnel(first) => {
-                Box::pin(tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout)).await?;
+                tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout).await?;
                 Ok(Next::Gone)
             }
             Ended::Response { upstream_clean, client_stays } => {

@@ -21,6 +21,8 @@ mod parts;
 mod pool;
 mod probe;
 mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slab;
 mod slot;
 mod socket;

@@ -78,11 +78,13 @@ impl Runtime {
         let buffers = &config.buffers;
         let pool = Pool::new(buffers.buffer_bytes, buffers.ring_buffers, buffers.worker_bytes_max);
         let driver = Backend::new(config, &pool, &remote).inspect_err(|_| remote.unregister())?;
+        let clock = Clock::new();
         Ok(Runtime {
             id: remote.id(),
             exec: Executor::new(remote.id()),
             timers: RefCell::new(Wheel::new()),
-            clock: Clock::new(),
+            trimmed_at: Cell::new(clock.now()),
+            clock,
             pool,
             slots: RefCell::new(Slab::new()),
             listeners: RefCell::new(Slab::new()),
@@ -94,7 +96,6 @@ impl Runtime {
             connection_bytes_max: buffers.connection_bytes_max.max(buffers.buffer_bytes),
             driver,
             starved_since: Cell::new(None),
-            trimmed_at: Cell::new(Instant::now()),
             woken: RefCell::default(),
         })
     }

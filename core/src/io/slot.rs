@@ -400,7 +400,8 @@ pub(super) fn relieve_memory(rt: &Runtime) -> bool {
 
 /// Resets the stream that holds the most buffers, because there are no more. True when one was found.
 fn reset_largest_holder(rt: &Runtime) -> bool {
-    let mut held: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
+    // In order of keys, so that a simulated run can be repeated.
+    let mut held: std::collections::BTreeMap<u32, u32> = std::collections::BTreeMap::new();
     rt.pool.holders(|stream| *held.entry(stream).or_default() += 1);
     let largest = held
         .into_iter()

@@ -76,6 +76,18 @@ impl SockAddr {
         (&raw const self.storage).cast()
     }
 
+    /// # Safety
+    /// `len` bytes at `name` are initialised.
+    #[cfg(feature = "sim")]
+    pub(super) unsafe fn copy(name: *const u8, len: usize) -> SockAddr {
+        let mut it = SockAddr::empty();
+        let len = len.min(mem::size_of::<libc::sockaddr_storage>());
+        // SAFETY: at most the size of the storage, and the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(name, (&raw mut it.storage).cast(), len) };
+        it.len = len as libc::socklen_t;
+        it
+    }
+
     pub(super) fn family(&self) -> i32 {
         i32::from(self.storage.ss_family)
     }
@@ -114,6 +126,10 @@ pub(super) fn cvt(result: libc::c_int) -> io::Result<libc::c_int> {
 
 /// A stream socket for `family`, close-on-exec; `flags` are more of socket(2)'s type flags.
 pub(super) fn stream_socket(family: i32, flags: i32) -> io::Result<OwnedFd> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::stream_socket() {
+        return simulated;
+    }
     // SAFETY: no pointers are passed.
     let fd = cvt(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
@@ -125,6 +141,10 @@ pub(super) fn stream_socket(family: i32, flags: i32) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of socket(2), bind(2) and listen(2).
 pub fn bind(address: &Address, reuse_port: bool, backlog: i32) -> io::Result<OwnedFd> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::bind(address) {
+        return simulated;
+    }
     let name = SockAddr::new(address)?;
     let fd = stream_socket(name.family(), 0)?;
     if let Address::Tcp(tcp) = address {
@@ -159,6 +179,10 @@ pub(super) fn no_delay(fd: RawFd) {
 
 /// The next close sends RST and drops what is unsent.
 pub(super) fn linger_zero(fd: RawFd) {
+    #[cfg(feature = "sim")]
+    if super::sim::linger_zero(fd) {
+        return;
+    }
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the option is a linger, and its pointer and size are those of `linger`.
     unsafe {
@@ -173,17 +197,25 @@ pub(super) fn linger_zero(fd: RawFd) {
 }
 
 pub(super) fn shutdown(fd: RawFd, how: i32) {
+    #[cfg(feature = "sim")]
+    if super::sim::shutdown(fd, how) {
+        return;
+    }
     // SAFETY: no pointers are passed; a socket that is gone says ENOTCONN, which does not matter here.
     unsafe { libc::shutdown(fd, how) };
 }
 
 pub(super) fn close(fd: RawFd) {
+    #[cfg(feature = "sim")]
+    super::sim::close(fd);
     // SAFETY: every caller owns `fd` and forgets it.
     unsafe { libc::close(fd) };
 }
 
 /// Sets or clears O_NONBLOCK, when it differs.
 pub(super) fn set_nonblocking(fd: RawFd, nonblocking: bool) -> io::Result<()> {
+    #[cfg(feature = "sim")]
+    super::sim::adopted(fd);
     // SAFETY: F_GETFL takes no pointer.
     let flags = cvt(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
     let wanted = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
@@ -196,6 +228,10 @@ pub(super) fn set_nonblocking(fd: RawFd, nonblocking: bool) -> io::Result<()> {
 
 /// Bytes that were sent and are not yet acknowledged by the peer (SIOCOUTQ), or for UNIX sockets not yet read.
 pub(super) fn outq(fd: RawFd) -> io::Result<u32> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::outq(fd) {
+        return simulated;
+    }
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (the same number as SIOCOUTQ) writes one int.
     cvt(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) })?;
@@ -203,6 +239,10 @@ pub(super) fn outq(fd: RawFd) -> io::Result<u32> {
 }
 
 pub(super) fn peer_address(fd: RawFd) -> io::Result<Address> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::peer_address(fd) {
+        return simulated;
+    }
     name_of(fd, libc::getpeername)
 }
 
@@ -215,6 +255,10 @@ pub fn socket_address(socket: &OwnedFd) -> io::Result<Address> {
 }
 
 pub(super) fn local_address(fd: RawFd) -> io::Result<Address> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::local_address(fd) {
+        return simulated;
+    }
     name_of(fd, libc::getsockname)
 }
 
@@ -229,6 +273,10 @@ fn name_of(fd: RawFd, call: NameCall) -> io::Result<Address> {
 
 /// Whether neither bytes nor a FIN nor an error wait in the socket.
 pub(super) fn is_silent(fd: RawFd) -> bool {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = super::sim::is_silent(fd) {
+        return simulated;
+    }
     let mut byte = 0u8;
     // SAFETY: one writable byte.
     let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };

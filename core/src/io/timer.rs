@@ -199,13 +199,12 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Clock {
-        let base = Instant::now();
+        let base = read_clock();
         Clock { base, now: Cell::new(base) }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub(super) fn update(&self) {
-        self.now.set(Instant::now());
+        self.now.set(read_clock());
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -230,6 +229,15 @@ impl Clock {
     pub(super) fn until(&self, tick: u64) -> Duration {
         Duration::from_millis(tick).saturating_sub(self.now().duration_since(self.base))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+fn read_clock() -> Instant {
+    #[cfg(feature = "sim")]
+    if let Some(now) = super::sim::now() {
+        return now;
+    }
+    Instant::now()
 }
 
 /// The time, as of the start of this loop turn.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use super::ring::Ring;
+use super::Ring;
 use crate::io::Chunk;
 use crate::io::pool::Pool;
 
@@ -58,9 +58,7 @@ impl BufferRing {
         };
         // SAFETY: the entries stay mapped until this value drops, which is after the ring was closed (`Uring` declares
         // the ring before the buffers) or, if the registration fails, at once.
-        ring.with(|ring| unsafe {
-            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, len, GROUP, 0)
-        })?;
+        unsafe { ring.register_buffers(entries.as_ptr() as u64, len, GROUP) }?;
         Ok(it)
     }
 

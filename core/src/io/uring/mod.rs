@@ -6,6 +6,8 @@
 mod buffers;
 mod ops;
 mod ring;
+#[cfg(feature = "sim")]
+mod simulated;
 pub(super) mod try_out;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +20,11 @@ use std::time::{Duration, Instant};
 
 use self::buffers::BufferRing;
 use self::ops::Op;
-use self::ring::{BATCH, Completion, Ring};
+#[cfg(not(feature = "sim"))]
+use self::ring::Ring;
+use self::ring::{BATCH, Completion};
+#[cfg(feature = "sim")]
+use self::simulated::Ring;
 use super::listener::{self, ListenerSlot};
 use super::pool::Pool;
 use super::runtime::Runtime;
@@ -425,12 +431,12 @@ impl Uring {
                 }
                 error if -error == libc::ENOBUFS => {
                     rt.counters.enobufs.add(1);
-                    if slot.has(flag::PAUSED) {
+                    // A paused receive was to end anyway: as if it had been cancelled.
+                    if !slot.has(flag::PAUSED) {
+                        slot.set(flag::RECV_STARVED);
+                        self.starved.borrow_mut().push(key);
                         return None;
                     }
-                    slot.set(flag::RECV_STARVED);
-                    self.starved.borrow_mut().push(key);
-                    return None;
                 }
                 // The socket is non-blocking while it is spliced: armed again afterwards.
                 error if -error == libc::EAGAIN => return None,

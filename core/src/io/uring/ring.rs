@@ -91,6 +91,15 @@ impl Ring {
         f(&self.ring.borrow())
     }
 
+    /// Registers a provided-buffer ring of `len` entries.
+    ///
+    /// # Safety
+    /// The entries stay mapped for as long as the ring lives.
+    pub(super) unsafe fn register_buffers(&self, entries: u64, len: u16, group: u16) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.borrow().submitter().register_buf_ring_with_flags(entries, len, group, 0) }
+    }
+
     /// What makes things cheaper and is not there.
     pub(super) fn optional_missing(&self) -> Vec<&'static str> {
         [

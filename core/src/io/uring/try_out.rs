@@ -9,7 +9,8 @@ use io_uring::{Probe as OpProbe, opcode};
 
 use super::buffers::BufferRing;
 use super::ops::{self, Op};
-use super::ring::{self, BATCH, Completion, Ring};
+use super::Ring;
+use super::ring::{self, BATCH, Completion};
 use crate::io::pool::Pool;
 use crate::io::probe::{Probe, explain_setup};
 use crate::io::socket::{self, SockAddr, cvt};
