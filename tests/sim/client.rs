@@ -134,7 +134,8 @@ fn render(exchange: &Exchange) -> (Vec<u8>, Vec<u8>) {
             );
         }
         Some(Refused::BadChunk) => {
-            head = format!("POST /{id} HTTP/1.1\r\nhost: sim\r\nx-id: {id}\r\ntransfer-encoding: chunked\r\n");
+            head =
+                format!("POST /{id} HTTP/1.1\r\nhost: sim\r\nx-id: {id}\r\ntransfer-encoding: chunked\r\n");
             return (format!("{head}\r\n").into_bytes(), b"zz\r\nhello\r\n0\r\n\r\n".to_vec());
         }
         Some(Refused::NoHost) => head = format!("GET /{id} HTTP/1.1\r\nx-id: {id}\r\n"),
@@ -322,7 +323,9 @@ async fn tunnel(world: &World, reader: &mut Reader<'_>, stream: &Stream, exchang
     .await;
     match echo {
         Ok(echo) if world.plan.weather == Weather::Fair => {
-            world.check(echo == bytes, || format!("{id}: the tunnel echoed {} of {} bytes", echo.len(), bytes.len()));
+            world.check(echo == bytes, || {
+                format!("{id}: the tunnel echoed {} of {} bytes", echo.len(), bytes.len())
+            });
         }
         Ok(echo) => world.check(bytes.starts_with(&echo), || format!("{id}: the tunnel mixed bytes up")),
         Err(end) => return Got::Cut(end, "in the tunnel"),

@@ -42,7 +42,9 @@ fn every_exchange_keeps_its_promises() {
                 failed += 1;
                 eprintln!("seed {seed}:");
                 violations.iter().for_each(|violation| eprintln!("    {violation}"));
-                eprintln!("    again: RINGWAY_SIM_SEED={seed} cargo test -p ringway-tests --test sim -- --nocapture");
+                eprintln!(
+                    "    again: RINGWAY_SIM_SEED={seed} cargo test -p ringway-tests --test sim -- --nocapture"
+                );
             }
         }
     }

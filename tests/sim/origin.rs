@@ -165,15 +165,18 @@ async fn respond(world: &World, stream: &Stream, exchange: &Exchange) -> bool {
         Fail::Garbage => bytes = format!("HTTP/1.1 200\nx-id: {id}\r\n\r\n").into_bytes(),
         Fail::BadChunk => {
             if let Body::Chunked(_) = plan.body {
-                bytes = format!("HTTP/1.1 {} Planned\r\nx-id: {id}\r\n{framing}\r\n-5\r\nhello\r\n", plan.status)
-                    .into_bytes();
+                bytes =
+                    format!("HTTP/1.1 {} Planned\r\nx-id: {id}\r\n{framing}\r\n-5\r\nhello\r\n", plan.status)
+                        .into_bytes();
             }
         }
         Fail::Silent => {
             let _ = stream.recv().await;
             return false;
         }
-        Fail::Extra => bytes.extend_from_slice(b"HTTP/1.1 200 Smuggled\r\nx-id: 0\r\ncontent-length: 0\r\n\r\n"),
+        Fail::Extra => {
+            bytes.extend_from_slice(b"HTTP/1.1 200 Smuggled\r\nx-id: 0\r\ncontent-length: 0\r\n\r\n")
+        }
     }
     if !bytes.is_empty() {
         world.began_response(id);

@@ -198,7 +198,8 @@ impl Plan {
         for turn in 0..rng.between(1, 6) {
             let id = number * 100 + turn + 1;
             let exchange = exchange(rng, id, self.weather);
-            let last = exchange.request.refused.is_some() || exchange.request.upgrade || exchange.request.close;
+            let last =
+                exchange.request.refused.is_some() || exchange.request.upgrade || exchange.request.close;
             exchanges.push(id);
             self.exchanges.insert(id, exchange);
             if last {

@@ -146,8 +146,8 @@ pub fn run(seed: u64) -> Result<Report, Vec<String>> {
         eprintln!("{plan:#?}");
     }
     let sim = SimConfig { seed, faults: plan.faults.clone(), verbose };
-    let (_, report) =
-        sim::run(&sim, &runtime, scenario(Rc::clone(&world), seed)).map_err(|error| vec![error.to_string()])?;
+    let (_, report) = sim::run(&sim, &runtime, scenario(Rc::clone(&world), seed))
+        .map_err(|error| vec![error.to_string()])?;
     world.check(report.open_descriptors == 0, || format!("{} descriptors leak", report.open_descriptors));
     world.check(report.open_operations == 0, || format!("{} operations leak", report.open_operations));
     let violations = world.violations.take();
@@ -209,7 +209,8 @@ impl Proxy {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..plan.workers).map(|_| mailbox::channel(64)).unzip();
         let shared = Arc::new(Shared::new(senders));
         let cluster = &config.clusters[0].name;
-        let held = endpoints(plan).iter().map(|address| shared.endpoint(cluster, &address.to_string())).collect();
+        let held =
+            endpoints(plan).iter().map(|address| shared.endpoint(cluster, &address.to_string())).collect();
         let (ended, running) = (Rc::new(Signal::default()), Rc::new(Cell::new(plan.workers)));
         for (id, receiver) in receivers.into_iter().enumerate() {
             let worker_stats = Arc::clone(&stats.workers()[id]);
@@ -278,10 +279,15 @@ impl Proxy {
             world.check((open, idle) == (0, 0), || format!("endpoint {index}: {open} open, {idle} idle"));
         }
         for stats in self.stats.workers() {
-            let open = (stats.connections.open.get(), stats.exchanges.open.get(), stats.connections.tunnels_open.get());
+            let open = (
+                stats.connections.open.get(),
+                stats.exchanges.open.get(),
+                stats.connections.tunnels_open.get(),
+            );
             world.check(open == (0, 0, 0), || format!("connections, exchanges, tunnels open: {open:?}"));
         }
-        world.check(Arc::strong_count(&self.generation) == 1, || "the configuration is still held".to_owned());
+        world
+            .check(Arc::strong_count(&self.generation) == 1, || "the configuration is still held".to_owned());
         world.check(Arc::strong_count(&self.config) <= 3, || "the configuration is still held".to_owned());
     }
 
@@ -299,7 +305,9 @@ impl Proxy {
         let seen = world.seen.borrow();
         let sent = seen.values().filter(|seen| seen.sent.is_some()).count() as u64;
         let drained = world.plan.drain_at.is_some();
-        world.check(started == accounted || drained, || format!("{started} started, {accounted} accounted for"));
+        world.check(started == accounted || drained, || {
+            format!("{started} started, {accounted} accounted for")
+        });
         world.check(started <= sent, || format!("{started} exchanges of {sent} requests"));
         let mut answered: BTreeMap<u16, u64> = BTreeMap::new();
         for (status, _) in seen.values().filter_map(|seen| seen.answered.as_ref()) {

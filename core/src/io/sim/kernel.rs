@@ -65,13 +65,28 @@ pub(super) enum Event {
     /// A completion becomes visible.
     Visible(Cqe),
     /// A cancellation reaches its operation.
-    Cancel { id: Id, serial: u64 },
+    Cancel {
+        id: Id,
+        serial: u64,
+    },
     /// Bytes arrive.
-    Deliver { from: Id, to: Id, bytes: Bytes },
-    Fin { to: Id },
-    Reset { to: Id },
+    Deliver {
+        from: Id,
+        to: Id,
+        bytes: Bytes,
+    },
+    Fin {
+        to: Id,
+    },
+    Reset {
+        to: Id,
+    },
     /// A connect is answered, if anybody listens.
-    Connect { id: Id, serial: u64, refused: bool },
+    Connect {
+        id: Id,
+        serial: u64,
+        refused: bool,
+    },
 }
 
 /// Bytes on the wire, shown by their first ones.
@@ -334,8 +349,7 @@ impl Kernel {
     pub(super) fn establish(&mut self, client: Id, listener: Id) {
         let server = self.next_serial();
         self.next_port = self.next_port.checked_add(1).unwrap_or(10_000);
-        let client_address =
-            Address::Tcp(std::net::SocketAddr::from(([10, 0, 0, 1], self.next_port)));
+        let client_address = Address::Tcp(std::net::SocketAddr::from(([10, 0, 0, 1], self.next_port)));
         let server_address = self.sockets.get(&listener).and_then(|socket| socket.local.clone());
         let mut accepted = Socket::new();
         self.prepare(&mut accepted, client);
@@ -484,7 +498,8 @@ impl Kernel {
         if let Some(sender) = self.sockets.get_mut(&from) {
             sender.flying = sender.flying.saturating_sub(bytes.len());
         }
-        let Some(socket) = self.sockets.get_mut(&to).filter(|socket| !socket.orphan && socket.error == 0) else {
+        let Some(socket) = self.sockets.get_mut(&to).filter(|socket| !socket.orphan && socket.error == 0)
+        else {
             // Nobody is there to read it: the sender learns of it.
             let at = self.now + 50 * MICROSECOND;
             if self.sockets.get(&from).is_some_and(|sender| sender.peer.is_some()) {
@@ -590,7 +605,5 @@ fn first_moment() -> Instant {
 }
 
 fn digest(before: u64, words: &[u64]) -> u64 {
-    words.iter().fold(before, |sum, word| {
-        (sum.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-    })
+    words.iter().fold(before, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95))
 }

@@ -93,11 +93,7 @@ pub struct Report {
 ///
 /// # Panics
 /// When nothing can happen any more and `main` still waits, or when the loop turns without end at one moment.
-pub fn run<F: Future>(
-    sim: &SimConfig,
-    runtime: &RuntimeConfig,
-    main: F,
-) -> io::Result<(F::Output, Report)> {
+pub fn run<F: Future>(sim: &SimConfig, runtime: &RuntimeConfig, main: F) -> io::Result<(F::Output, Report)> {
     let installed = Installed::new(Kernel::new(sim.clone()));
     let runtime = RuntimeConfig { driver: Driver::Uring, cpu: None, ..runtime.clone() };
     let output = super::run(&runtime, main)?;

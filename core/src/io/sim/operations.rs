@@ -168,7 +168,8 @@ impl Kernel {
                 let header = &*(sqe.addr as *const libc::msghdr);
                 std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen)
             };
-            pieces.extend(iovecs.iter().map(|iovec| (iovec.iov_base.cast_const().cast::<u8>(), iovec.iov_len)));
+            pieces
+                .extend(iovecs.iter().map(|iovec| (iovec.iov_base.cast_const().cast::<u8>(), iovec.iov_len)));
         }
         let total: usize = pieces.iter().map(|(_, len)| len).sum();
         let short = self.fault(self.config.faults.short_sends);
@@ -289,11 +290,15 @@ impl Kernel {
         loop {
             let Some(socket) = self.sockets.get_mut(&id) else { return };
             let Some(user_data) = socket.accept.as_ref().map(|op| op.user_data) else { return };
-            let Some(server) = socket.backlog.as_mut().and_then(|backlog| backlog.pop_front()) else { return };
+            let Some(server) = socket.backlog.as_mut().and_then(|backlog| backlog.pop_front()) else {
+                return;
+            };
             if self.fault(self.config.faults.failed_accepts) {
                 let errno = *self.rng.pick(&[libc::ECONNABORTED, libc::EMFILE]);
                 if errno == libc::EMFILE {
-                    if let Some(backlog) = self.sockets.get_mut(&id).and_then(|socket| socket.backlog.as_mut()) {
+                    if let Some(backlog) =
+                        self.sockets.get_mut(&id).and_then(|socket| socket.backlog.as_mut())
+                    {
                         backlog.push_front(server);
                     }
                 } else {
@@ -330,7 +335,9 @@ impl Kernel {
         let mut read = false;
         loop {
             let Some(socket) = self.sockets.get_mut(&id) else { break };
-            let Some((user_data, multishot)) = socket.recv.as_ref().map(|op| (op.user_data, op.what)) else { break };
+            let Some((user_data, multishot)) = socket.recv.as_ref().map(|op| (op.user_data, op.what)) else {
+                break;
+            };
             if socket.rx.is_empty() {
                 let result = match (socket.error, socket.fin || socket.rx_shut) {
                     (0, false) => break,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use io_uring::{Probe as OpProbe, opcode};
 
+use super::Ring;
 use super::buffers::BufferRing;
 use super::ops::{self, Op};
-use super::Ring;
 use super::ring::{self, BATCH, Completion};
 use crate::io::pool::Pool;
 use crate::io::probe::{Probe, explain_setup};
