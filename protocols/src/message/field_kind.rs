@@ -43,6 +43,7 @@ pub enum FieldKind {
     Authorization,
     CacheControl,
     ContentEncoding,
+    ContentRange,
     ContentType,
     Cookie,
     Date,
@@ -180,7 +181,9 @@ fn exact(name: &[u8]) -> FieldKind {
             either(is(name, b"x-request-id", XRequestId), is(name, b"x-url-scheme", XForwardedOther))
         }
         (12, b'm') => is(name, b"max-forwards", MaxForwards),
-        (13, b'c') => is(name, b"cache-control", CacheControl),
+        (13, b'c') => {
+            either(is(name, b"cache-control", CacheControl), is(name, b"content-range", ContentRange))
+        }
         (13, b'a') => is(name, b"authorization", Authorization),
         (13, b'i') => is(name, b"if-none-match", IfNoneMatch),
         (13, b'l') => is(name, b"last-modified", LastModified),
