@@ -7,7 +7,7 @@ use ringway_policies::path::{self, PathVerdict};
 use ringway_policies::{forwarded, request_id};
 use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
 use ringway_protocols::message::{FieldKind, KindSet, Method};
-use ringway_protocols::{proxy_protocol, websocket};
+use ringway_protocols::{authority, proxy_protocol, websocket};
 
 use super::{Exchange, Failure, RequestId};
 use crate::config::{ClusterConfig, ProxyProtocolVersion, RouteConfig};
@@ -74,10 +74,16 @@ impl Exchange<'_> {
             .head
             .upgrade
             .and_then(|field| websocket::upgrade_token(field.of(self.bytes), &route.upgrades));
+        let endpoint = self.record.endpoint.borrow();
+        // HTTP/1.0 may come without a host. HTTP/1.1 may not go without one, and origins refuse an empty one.
+        let host = endpoint
+            .as_ref()
+            .map(|(_, endpoint)| &*endpoint.name)
+            .filter(|name| self.head.authority.is_empty() && authority::parse(name.as_bytes()).is_some());
         let edits = RequestEdits {
             drop,
             target: target.as_deref(),
-            host: None,
+            host: host.map(str::as_bytes),
             append: &append,
             connection: upgrade.map_or(ConnectionField::None, ConnectionField::Upgrade),
             te_trailers: self.head.te_trailers,
