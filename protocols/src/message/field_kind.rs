@@ -272,6 +272,76 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_known_name_is_found() {
+        use FieldKind::*;
+        for (name, kind) in [
+            ("accept", Accept),
+            ("accept-encoding", AcceptEncoding),
+            ("accept-language", AcceptLanguage),
+            ("age", Age),
+            ("allow", Allow),
+            ("authorization", Authorization),
+            ("cache-control", CacheControl),
+            ("cf-connecting-ip", XClientIp),
+            ("connection", Connection),
+            ("content-encoding", ContentEncoding),
+            ("content-length", ContentLength),
+            ("content-range", ContentRange),
+            ("content-type", ContentType),
+            ("cookie", Cookie),
+            ("date", Date),
+            ("etag", ETag),
+            ("expect", Expect),
+            ("fastly-client-ip", XClientIp),
+            ("forwarded", Forwarded),
+            ("front-end-https", XForwardedOther),
+            ("host", Host),
+            ("http2-settings", Http2Settings),
+            ("if-modified-since", IfModifiedSince),
+            ("if-none-match", IfNoneMatch),
+            ("keep-alive", KeepAlive),
+            ("last-modified", LastModified),
+            ("location", Location),
+            ("max-forwards", MaxForwards),
+            ("origin", Origin),
+            ("proxy-authenticate", ProxyAuthenticate),
+            ("proxy-authorization", ProxyAuthorization),
+            ("proxy-connection", ProxyConnection),
+            ("range", Range),
+            ("referer", Referer),
+            ("server", Server),
+            ("set-cookie", SetCookie),
+            ("te", Te),
+            ("traceparent", Traceparent),
+            ("trailer", Trailer),
+            ("transfer-encoding", TransferEncoding),
+            ("true-client-ip", XClientIp),
+            ("upgrade", Upgrade),
+            ("user-agent", UserAgent),
+            ("vary", Vary),
+            ("via", Via),
+            ("www-authenticate", WwwAuthenticate),
+            ("x-client-ip", XClientIp),
+            ("x-cluster-client-ip", XClientIp),
+            ("x-forwarded-for", XForwardedFor),
+            ("x-forwarded-host", XForwardedHost),
+            ("x-forwarded-proto", XForwardedProto),
+            ("x-http-host-override", XOriginal),
+            ("x-real-ip", XRealIp),
+            ("x-request-id", XRequestId),
+            ("x-rewrite-url", XOriginal),
+            ("x-ringway-reason", XRingwayReason),
+            ("x-scheme", XForwardedOther),
+            ("x-url-scheme", XForwardedOther),
+        ] {
+            assert_eq!(FieldKind::of(name.as_bytes()), kind, "{name}");
+            assert_eq!(FieldKind::of(name.to_ascii_uppercase().as_bytes()), kind, "{name}");
+            let longer = format!("{name}s");
+            assert_ne!(FieldKind::of(longer.as_bytes()), kind, "{longer}");
+        }
+    }
+
+    #[test]
     fn names_are_recognised_without_case() {
         for (name, kind) in [
             ("Host", FieldKind::Host),
