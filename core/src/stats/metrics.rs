@@ -4,10 +4,12 @@
 //! workers. Labels come from the configuration and from closed lists only: a client cannot make a new series.
 
 use std::fmt::Write;
+use std::time::UNIX_EPOCH;
 
 use super::counter::{Kind, Row};
 use super::histogram::{Histogram, Snapshot, upper_micros};
 use super::labels::Labels;
+use super::process::Usage;
 use super::reading::{Numbered, Reading};
 use super::worker::{
     CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, IoStats, ListenerStats,
@@ -43,6 +45,7 @@ const REFUSALS: [Reason; 4] =
 /// Everything that is counted, for the names of `labels`.
 pub fn render(stats: &Stats, labels: &Labels) -> String {
     let mut text = Text { out: String::with_capacity(32 * 1024) };
+    text.process(stats);
     text.group(&stats.process, ProcessStats::ROWS);
     text.workers(stats, ConnectionStats::ROWS, |worker| &worker.connections);
     text.workers(stats, ExchangeStats::ROWS, |worker| &worker.exchanges);
@@ -92,6 +95,30 @@ impl Text {
         } else {
             writeln!(self.out, "ringway_{name}{{{labels}}} {value}")
         };
+    }
+
+    /// What Prometheus expects of every process, by its usual names, and the version.
+    fn process(&mut self, stats: &Stats) {
+        let version = label("version", env!("CARGO_PKG_VERSION"));
+        self.family("build_info", "gauge", "1, with the version as a label");
+        self.sample("build_info", &version, 1);
+        let started = stats.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = seconds(u64::try_from(started.as_nanos()).unwrap_or(0));
+        let usage = Usage::read();
+        let cpu = seconds(usage.cpu_micros.saturating_mul(1_000));
+        for (name, kind, help, value) in [
+            ("start_time_seconds", "gauge", "Start of the process since the epoch", started),
+            ("cpu_seconds_total", "counter", "User and system CPU time of the process", cpu),
+            (
+                "resident_memory_bytes",
+                "gauge",
+                "Resident memory of the process",
+                usage.resident_bytes.to_string(),
+            ),
+        ] {
+            let name = format!("process_{name}");
+            let _ = writeln!(self.out, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
+        }
     }
 
     /// Opens the family of a number and returns the name of its samples.

@@ -10,6 +10,7 @@ pub mod counter;
 pub mod histogram;
 pub mod labels;
 pub mod metrics;
+mod process;
 pub mod reading;
 pub mod report;
 pub mod worker;
@@ -21,6 +22,7 @@ pub use reading::Reading;
 pub use worker::{ClusterStats, EndpointStats, ListenerStats, RouteStats, WorkerStats};
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::config::Config;
 use counter::group;
@@ -45,6 +47,7 @@ group! {
 /// The statistics of the whole process.
 pub struct Stats {
     workers: Vec<Arc<WorkerStats>>,
+    started: SystemTime,
     pub process: ProcessStats,
     pub access_log: Arc<crate::access_log::LogStats>,
     registry: Mutex<Registry>,
@@ -55,6 +58,7 @@ impl Stats {
     pub fn new(workers: usize) -> Arc<Stats> {
         Arc::new(Stats {
             workers: (0..workers).map(|index| Arc::new(WorkerStats::new(index))).collect(),
+            started: SystemTime::now(),
             process: ProcessStats::default(),
             access_log: Arc::default(),
             registry: Mutex::default(),
