@@ -64,14 +64,15 @@ fn corpus() -> Vec<String> {
     corpus
 }
 
-/// Sends the corpus and returns, for each request, how many answers came back.
+/// Sends the corpus and returns, for each request, how many answers came back, whatever they say: one reader may refuse
+/// what another accepts, but none may see a request more or less.
 fn answers(proxy: &ringway_tests::Proxy) -> Vec<usize> {
     let one = |request: &String| {
         let mut client = proxy.connect();
         client.try_send(request);
         client.finish_writing();
         let bytes = client.until_closed();
-        String::from_utf8_lossy(&bytes).matches("HTTP/1.1 200 ").count()
+        String::from_utf8_lossy(&bytes).matches("HTTP/1.1 ").count()
     };
     corpus().iter().map(one).collect()
 }
@@ -103,7 +104,6 @@ fn agree_on_how_many_requests_they_got() {
             Some(text.lines().map(str::to_owned).collect::<Vec<_>>()).filter(|lines| lines.len() >= forwarded)
         });
         assert_eq!(lines.len(), forwarded);
-        assert!(lines.iter().all(|line| line.ends_with(" 200")), "{lines:#?}");
     }
     if let Some(haproxy) =
         Server::haproxy("  http-request return status 200 content-type text/plain string ok")

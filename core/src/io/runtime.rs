@@ -25,7 +25,7 @@ use super::waker::{Remote, Woken};
 use super::{RuntimeConfig, socket};
 
 /// Pages of free buffers are given back at most this often.
-const TRIM_INTERVAL: Duration = Duration::from_secs(2);
+const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Runtime {
     pub(super) id: u16,
@@ -132,10 +132,6 @@ impl Runtime {
         if self.driver.is_starved() {
             timeout = Some(timeout.unwrap_or(RELIEF_INTERVAL).min(RELIEF_INTERVAL));
         }
-        let bloated = self.pool.is_bloated();
-        if bloated {
-            timeout = Some(timeout.unwrap_or(TRIM_INTERVAL).min(TRIM_INTERVAL));
-        }
         self.driver.turn(self, timeout);
         self.remote.wake_up();
         self.clock.update();
@@ -145,7 +141,7 @@ impl Runtime {
             Woken::Tasks(tasks) => tasks.into_iter().for_each(|task| self.exec.wake(task)),
             Woken::All => self.exec.wake_all(),
         }
-        if bloated && self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL {
+        if self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL {
             self.trimmed_at.set(self.clock.now());
             self.pool.trim();
         }

@@ -1,6 +1,5 @@
 //! Tests of the face, each on every driver.
 
-mod buffers;
 mod listeners;
 mod mailboxes;
 mod memory;
