@@ -18,6 +18,7 @@ mod limits;
 mod local_replies;
 mod memory;
 mod messages;
+mod names;
 mod pools;
 mod proxy_protocol;
 mod reload;

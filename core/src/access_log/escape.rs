@@ -7,33 +7,40 @@ use super::number::push_number;
 
 /// Appends `value` for the text formats: printable ASCII as it is, but `"`, `\` and every other byte as `\xHH` (as
 /// nginx does), so the bytes can be had back.
+#[inline]
 pub(super) fn push_text(out: &mut Vec<u8>, value: &[u8], bytes_max: usize) {
-    let shown = value.get(..bytes_max).unwrap_or(value);
-    let mut plain_from = 0;
-    for (at, byte) in shown.iter().enumerate() {
-        if PLAIN[usize::from(*byte)] {
-            continue;
-        }
-        out.extend_from_slice(shown.get(plain_from..at).unwrap_or_default());
-        out.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte & 15)]);
-        plain_from = at + 1;
+    if value.len() <= bytes_max && is_plain(value) {
+        out.extend_from_slice(value);
+    } else {
+        push_text_slowly(out, value, bytes_max);
     }
-    out.extend_from_slice(shown.get(plain_from..).unwrap_or_default());
+}
+
+#[cold]
+fn push_text_slowly(out: &mut Vec<u8>, value: &[u8], bytes_max: usize) {
+    let shown = value.get(..bytes_max).unwrap_or(value);
+    for byte in shown {
+        if is_plain_byte(*byte) {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte & 15)]);
+        }
+    }
     push_mark(out, value.len() - shown.len());
 }
 
 /// Appends `value` for the inside of a JSON string: UTF-8 as it is but for `"`, `\` and control characters (C0, DEL,
 /// C1, and the line separators that some readers of lines take for line breaks); what is not UTF-8 becomes `\ufffd`.
+#[inline]
 pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8], bytes_max: usize) {
+    if value.len() <= bytes_max && is_plain(value) {
+        return out.extend_from_slice(value);
+    }
     let shown = match value.get(..bytes_max) {
         Some(shown) if value.len() > bytes_max => whole_characters(shown),
         _ => value,
     };
-    if shown.iter().all(|byte| PLAIN[usize::from(*byte)]) {
-        out.extend_from_slice(shown);
-    } else {
-        push_json_slowly(out, shown);
-    }
+    push_json_slowly(out, shown);
     push_mark(out, value.len() - shown.len());
 }
 
@@ -93,15 +100,16 @@ fn hex(nibble: u8) -> u8 {
 }
 
 /// Printable ASCII other than `"` and `\`.
-const PLAIN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        table[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
-    }
-    table
-};
+#[inline]
+fn is_plain_byte(byte: u8) -> bool {
+    (byte.wrapping_sub(0x20) < 0x5f) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Looks at every byte without leaving early, so that the compiler takes 16 of them at a time.
+#[inline]
+fn is_plain(value: &[u8]) -> bool {
+    value.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
+}
 
 #[cfg(test)]
 mod tests {

@@ -37,8 +37,29 @@ enum Style {
 
 #[derive(Debug)]
 enum Piece {
-    Literal(Box<str>),
+    /// Text of at most [`SHORT`] bytes, filled up: copied as a whole and cut, which is cheaper than a copy of
+    /// unknown length.
+    Short {
+        bytes: [u8; SHORT],
+        length: usize,
+    },
+    Long(Box<str>),
     Variable(Variable),
+}
+
+const SHORT: usize = 32;
+
+impl Piece {
+    fn literal(text: &str) -> Piece {
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..text.len()) {
+            Some(short) => {
+                short.copy_from_slice(text.as_bytes());
+                Piece::Short { bytes, length: text.len() }
+            }
+            None => Piece::Long(text.into()),
+        }
+    }
 }
 
 macro_rules! variables {
@@ -99,10 +120,10 @@ impl Format {
                 continue;
             }
             let separator = if pieces.is_empty() { '{' } else { ',' };
-            pieces.push(Piece::Literal(format!("{separator}\"{name}\":").into()));
+            pieces.push(Piece::literal(&format!("{separator}\"{name}\":")));
             pieces.push(Piece::Variable(*variable));
         }
-        pieces.push(Piece::Literal("}\n".into()));
+        pieces.push(Piece::literal("}\n"));
         Format { style: Style::Json, pieces }
     }
 
@@ -125,7 +146,7 @@ impl Format {
                     }
                     let variable = find(&name).ok_or_else(|| unknown(&name))?;
                     if !literal.is_empty() {
-                        pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
+                        pieces.push(Piece::literal(&std::mem::take(&mut literal)));
                     }
                     pieces.push(Piece::Variable(variable));
                 }
@@ -143,7 +164,7 @@ impl Format {
             }
         }
         literal.push('\n');
-        pieces.push(Piece::Literal(literal.into()));
+        pieces.push(Piece::literal(&literal));
         Ok(Format { style: Style::Text, pieces })
     }
 
@@ -158,7 +179,12 @@ impl Format {
         let mut line = Line { out, clock, labels, outcome, style: self.style };
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => line.out.extend_from_slice(text.as_bytes()),
+                Piece::Short { bytes, length } => {
+                    let end = line.out.len() + length;
+                    line.out.extend_from_slice(bytes);
+                    line.out.truncate(end);
+                }
+                Piece::Long(text) => line.out.extend_from_slice(text.as_bytes()),
                 Piece::Variable(variable) => line.push(*variable),
             }
         }

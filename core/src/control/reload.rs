@@ -102,9 +102,6 @@ impl Reloader {
         let mut config = loaded.map_err(|_| "loading the configuration panicked".to_owned())??;
         let current = control.generations.current();
         config.generation = current.config.generation + 1;
-        for warning in &config.warnings {
-            log_warning!("{}", warning.one_line());
-        }
         let kept = restart_needed(&current.config, &config);
         for change in &kept {
             log_warning!("a change needs a restart, the old value stays in use change={change}");

@@ -42,16 +42,19 @@ impl Exchange<'_> {
         }
         self.write_request(&mut out, route);
         // A failed send is not the end: the origin may have answered before it closed. The download tells.
-        let mut sending = upload.begin(self, &upstream.stream, out)?;
+        let sending = upload.begin(self, &upstream.stream, out)?;
         self.uploaded.set(upload.is_done());
-        let ended = if upload.is_done() || !sending {
-            self.download(&upstream, &cluster.config, route, response).await?
-        } else {
-            let mut uploading = pin!(upload.run(self, &upstream.stream, &cluster.config));
+        // What few exchanges need is boxed here and below: the state of the usual one is small enough to stay in the
+        // cache while it waits.
+        let ended = {
+            let mut uploading = (sending && !upload.is_done())
+                .then(|| Box::pin(upload.run(self, &upstream.stream, &cluster.config)));
             let mut download = pin!(self.download(&upstream, &cluster.config, route, response));
             poll_fn(|cx| {
-                if sending && let Poll::Ready(result) = uploading.as_mut().poll(cx) {
-                    sending = false;
+                if let Some(upload) = &mut uploading
+                    && let Poll::Ready(result) = upload.as_mut().poll(cx)
+                {
+                    uploading = None;
                     match result {
                         Ok(()) => self.uploaded.set(true),
                         Err(UploadError::Upstream) => {}
@@ -64,7 +67,7 @@ impl Exchange<'_> {
         };
         match ended {
             Ended::Tunnel(first) => {
-                tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout).await?;
+                Box::pin(tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout)).await?;
                 Ok(Next::Gone)
             }
             Ended::Response { upstream_clean, client_stays } => {

@@ -21,8 +21,7 @@ use crate::upstream::Upstream;
 
 /// Interim responses before the final one; an origin that sends more is not going to end.
 const INTERIM_MAX: u32 = 32;
-/// What may be left in the send queue when an exchange ends. A client that has still more to read is waited for, so
-/// that the exchange lasts as long as its response.
+/// What may be left in the send queue when an exchange ends.
 const SETTLED_BYTES: usize = 16 * 1024;
 
 /// How a download ends.
@@ -247,15 +246,14 @@ impl Exchange<'_> {
         drop(bytes);
         self.stream.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
         let rest = rest.filter(|chunk| !chunk.is_empty());
-        let left_over = body.run(upstream, cluster, rest).await?;
-        self.settle().await?;
+        let whole = body.decoder.is_done() && rest.is_none();
+        let left_over = if whole { false } else { Box::pin(body.run(upstream, cluster, rest)).await? };
+        if self.stream.unsent() > SETTLED_BYTES {
+            // A client that still has this much to read is waited for, so that the exchange lasts as long as its response.
+            Box::pin(self.room(SETTLED_BYTES)).await?;
+        }
         let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
         Ok(Ended::Response { upstream_clean, client_stays })
-    }
-
-    /// Waits until nearly everything has gone into the kernel.
-    async fn settle(&self) -> Result<(), Failure> {
-        self.room(SETTLED_BYTES).await
     }
 
     /// Waits until the client has taken all but `bytes_max` of what was queued for it.
@@ -314,7 +312,7 @@ impl Relay<'_, '_> {
                 return Ok(false);
             }
             if self.splices() {
-                self.splice(upstream, cluster).await?;
+                Box::pin(self.splice(upstream, cluster)).await?;
                 continue;
             }
             self.exchange.room(self.exchange.worker.window()).await?;

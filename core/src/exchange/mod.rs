@@ -195,8 +195,8 @@ impl<'a> Exchange<'a> {
             bytes: received.bytes,
             stream: &conn.stream,
             timer: &conn.timer,
-            client: conn.client,
-            client_ip: Cell::new(conn.client.map(|client| client.ip())),
+            client: conn.client(),
+            client_ip: Cell::new(conn.client().map(|client| client.ip())),
             trusted: Cell::new(false),
             normal_path: RefCell::new(None),
             last_of_connection: requests_max > 0 && conn.requests >= requests_max,
@@ -244,7 +244,7 @@ impl<'a> Exchange<'a> {
         loop {
             let upstream = self.checkout(cluster, place, source).await?;
             if self.head.method == Method::Connect {
-                return tunnel::connect(self, upstream, route).await;
+                return Box::pin(tunnel::connect(self, upstream, route)).await;
             }
             match self.attempt(upstream, cluster, route, response).await {
                 Ok(next) => return Ok(next),
@@ -302,7 +302,7 @@ impl<'a> Exchange<'a> {
             },
             Source::Fresh => cluster.pick_first(self.worker),
         };
-        let mut checkout = std::pin::pin!(cluster.checkout(self.worker, place, source, picked, limit));
+        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit));
         let upstream = poll_fn(|cx| {
             if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Failure::from));

@@ -31,13 +31,16 @@ impl Histogram {
     /// Counts one duration; only for the owning worker.
     #[inline]
     pub fn record(&self, duration: Duration) {
-        // 584 years fit in 64 bits of nanoseconds.
-        let nanos =
-            duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(duration.subsec_nanos()));
-        if let Some(bucket) = self.buckets.get(bucket_of(nanos)) {
+        self.add(Measured::of(duration));
+    }
+
+    /// Counts one duration that is counted in several histograms.
+    #[inline]
+    pub fn add(&self, measured: Measured) {
+        if let Some(bucket) = self.buckets.get(measured.bucket) {
             bucket.increment();
         }
-        self.sum_nanos.add(nanos);
+        self.sum_nanos.add(measured.nanos);
     }
 
     /// Adds what was counted so far to `snapshot`.
@@ -46,6 +49,23 @@ impl Histogram {
             *sum = sum.wrapping_add(bucket.get());
         }
         snapshot.sum_nanos = snapshot.sum_nanos.wrapping_add(self.sum_nanos.get());
+    }
+}
+
+/// A duration and its bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    bucket: usize,
+    nanos: u64,
+}
+
+impl Measured {
+    #[inline]
+    pub fn of(duration: Duration) -> Measured {
+        // 584 years fit in 64 bits of nanoseconds.
+        let nanos =
+            duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(duration.subsec_nanos()));
+        Measured { bucket: bucket_of(nanos), nanos }
     }
 }
 

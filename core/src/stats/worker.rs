@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::counter::{Counter, Gauge, group};
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Measured};
 use super::labels::{Labels, Slots};
 use crate::error::{REASONS, Reason};
 use crate::outcome::Outcome;
@@ -258,8 +258,8 @@ impl WorkerStats {
         if let Some(reason) = outcome.reason {
             self.reasons.count(reason);
         }
-        let duration = phases.ended.saturating_duration_since(phases.started);
-        self.duration.record(duration);
+        let duration = Measured::of(phases.ended.saturating_duration_since(phases.started));
+        self.duration.add(duration);
 
         let listener = self.listener(labels, outcome.listener);
         listener.responses.count(status);
@@ -270,7 +270,7 @@ impl WorkerStats {
             route.responses.count(status);
             route.body_bytes_in.add(outcome.request_body_bytes);
             route.body_bytes_out.add(outcome.response_body_bytes);
-            route.duration.get_or_init(Box::default).record(duration);
+            route.duration.get_or_init(Box::default).add(duration);
         }
         if let Some(cluster) = outcome.cluster {
             self.on_upstream(labels, cluster, outcome);
@@ -294,9 +294,9 @@ impl WorkerStats {
             self.connect.record(since_head(at));
         }
         if let Some(at) = phases.first_byte {
-            let waited = since_head(at);
-            self.first_byte.record(waited);
-            stats.first_byte.get_or_init(Box::default).record(waited);
+            let waited = Measured::of(since_head(at));
+            self.first_byte.add(waited);
+            stats.first_byte.get_or_init(Box::default).add(waited);
         }
         if let Some(endpoint) = outcome.endpoint_index {
             self.endpoint(labels, cluster, endpoint).responses.count(outcome.status);
