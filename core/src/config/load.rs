@@ -117,6 +117,8 @@ fn from_file(
     let file = SourceFile::new(&name, &text);
     let root = tree::read(&file, &text, findings)?;
     let read = Walk { file: &file, errors: findings }.read(&root);
+    // A file of thousands of routes is large as a tree: its memory serves what is built next.
+    drop((root, text));
     for own in [&read.process, &read.defaults] {
         for (id, value, at) in own.iter() {
             base.set(*id, value.clone(), Origin::file(*at));
