@@ -330,7 +330,7 @@ impl Relay<'_, '_> {
     }
 
     fn splices(&self) -> bool {
-        // One direction at a time: a splice changes the mode of both sockets.
+        // Not while the request is still on its way: a splice changes the mode of both sockets.
         let possible = !self.unchunk && !self.no_pipe && self.exchange.uploaded.get();
         possible && self.exchange.worker.splices(self.decoder.contiguous())
     }

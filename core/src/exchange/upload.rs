@@ -1,6 +1,8 @@
 //! The request body, from the client to the origin.
+//!
+//! Always relayed by reference, never by splice(2): a splice takes both sockets into non-blocking mode, in which the
+//! ring cannot wait for the response that an origin may send before it has read the whole request.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -12,14 +14,12 @@ use super::{Exchange, Failure, add, failure_of};
 use crate::config::ClusterConfig;
 use crate::error::Reason;
 use crate::io::{self as rt, Chunk, Part, Parts, Stream, Timer};
-use crate::relay::{self, SpliceRun, SpliceStop, Stalled};
+use crate::relay::{self, Stalled};
 
 /// Sends a request body piece by piece, each passed on by reference.
 pub(super) struct Upload {
     decoder: BodyDecoder,
     done: bool,
-    /// There was no pipe to splice with.
-    no_pipe: bool,
 }
 
 /// Why an upload ended early.
@@ -33,7 +33,7 @@ impl Upload {
     pub(super) fn new(exchange: &Exchange<'_>) -> Self {
         let body = exchange.head.body;
         let decoder = BodyDecoder::new(body, &relay::trailer_limits(&exchange.listener.limits));
-        Upload { decoder, done: body == BodyLength::Empty, no_pipe: false }
+        Upload { decoder, done: body == BodyLength::Empty }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -83,10 +83,6 @@ impl Upload {
                 }
                 Err(Stalled::Deadline) => return Err(UploadError::Client(Reason::RequestTimeout.into())),
             }
-            if self.splices(exchange) {
-                self.splice(exchange, up, cluster, &timer).await?;
-                continue;
-            }
             timer.arm(exchange.until(rt::now() + limits.request_body_timeout));
             let chunk = receive(exchange, &timer).await?;
             exchange.body_taken.set(true);
@@ -96,59 +92,6 @@ impl Upload {
             }
         }
         Ok(())
-    }
-
-    /// Whether what follows is better moved without taking it into user space. A limited body is counted as it
-    /// passes, so it is not.
-    fn splices(&self, exchange: &Exchange<'_>) -> bool {
-        let limited =
-            exchange.listener.limits.body_bytes_max > 0 && exchange.head.body == BodyLength::Chunked;
-        !self.no_pipe
-            && !limited
-            && exchange.unread.borrow().is_none()
-            && exchange.worker.splices(self.decoder.contiguous())
-    }
-
-    async fn splice(
-        &mut self,
-        exchange: &Exchange<'_>,
-        up: &Stream,
-        cluster: &ClusterConfig,
-        timer: &Timer,
-    ) -> Result<(), UploadError> {
-        let run = SpliceRun {
-            from: exchange.stream,
-            to: up,
-            bytes: self.decoder.contiguous(),
-            from_timeout: exchange.listener.limits.request_body_timeout,
-            to_timeout: cluster.response_head_timeout,
-            deadline: exchange.deadline.get(),
-        };
-        exchange.body_taken.set(true);
-        let moved = Cell::new(0);
-        let result = run.run(timer, &moved).await;
-        let wire = &exchange.record.wire;
-        for sum in [&wire.from_client, &wire.to_origin, &exchange.record.request_body_bytes] {
-            sum.set(sum.get() + moved.get());
-        }
-        self.decoder.skip(moved.get());
-        self.done = self.decoder.is_done();
-        let client = |reason: Reason| Err(UploadError::Client(reason.into()));
-        match result {
-            Ok(()) => Ok(()),
-            Err(SpliceStop::NoPipe) => {
-                self.no_pipe = true;
-                Ok(())
-            }
-            Err(SpliceStop::From(error)) => {
-                Err(UploadError::Client(failure_of(&error, Reason::ClientClosed)))
-            }
-            Err(SpliceStop::Truncated) => client(Reason::ClientClosed),
-            Err(SpliceStop::FromStalled) => client(Reason::RequestBodyTimeout),
-            Err(SpliceStop::To(_)) => Err(UploadError::Upstream),
-            Err(SpliceStop::ToStalled) => client(Reason::ResponseHeadTimeout),
-            Err(SpliceStop::Deadline) => client(Reason::RequestTimeout),
-        }
     }
 
     /// What of `chunk` belongs to this body. The rest is the next request and goes back to the connection.
