@@ -127,7 +127,6 @@ pub fn receive(worker: &Worker, loan: Loan) {
     let view = worker.view();
     let Some(cluster) = cluster_of(&view, &request) else { return };
     if let (Some(endpoint), Ok(stream)) = (cluster.endpoints.get(request.endpoint), Stream::from_fd(fd)) {
-        stream.arm();
         endpoint.pool.put(Connection { stream, meta }, &cluster.config.pool, rt::now());
     }
 }

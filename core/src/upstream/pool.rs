@@ -112,6 +112,8 @@ impl Pool {
 
     /// Keeps `connection` for the next request, or closes it where a limit says so.
     pub fn put(&self, connection: Connection, config: &PoolConfig, now: Instant) {
+        // A splice or a hand-over ends the receive; only an armed one shows whether the connection is quiet.
+        connection.stream.arm();
         let idle = Idle { connection, since: now };
         if !is_usable(&idle, config, now) || self.shared.idle.load(Relaxed) >= config.idle_max {
             return;
