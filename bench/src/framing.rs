@@ -49,3 +49,23 @@ impl Framing {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Framing;
+
+    #[test]
+    fn follows_messages_in_any_split() {
+        let stream = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 204 No Content\r\n\r\n";
+        for piece in 1..stream.len() {
+            let mut framing = Framing::default();
+            assert!(stream.chunks(piece).all(|bytes| framing.take(bytes, false)), "pieces of {piece}");
+            assert!(framing.partial.is_empty() && framing.body_left == 0, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_http() {
+        assert!(!Framing::default().take(b"\x16\x03\x01\x02\x00", true));
+    }
+}
