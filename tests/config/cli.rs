@@ -15,6 +15,13 @@ fn ringway(arguments: &[&str]) -> Output {
     command.args(arguments).output().expect("the program runs")
 }
 
+/// The line of a check with its advice.
+fn line<'a>(report: &'a serde_json::Value, name: &str) -> (&'a str, &'a str) {
+    let findings = report["findings"].as_array().expect("findings");
+    let finding = findings.iter().find(|finding| finding["name"] == name).expect("the check");
+    (finding["level"].as_str().unwrap_or_default(), finding["advice"].as_str().unwrap_or_default())
+}
+
 fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {output:?}"))
 }
@@ -78,4 +85,28 @@ fn doctor_reports_to_programs() {
     assert_eq!(report["can_run"], true);
     let findings = report["findings"].as_array().expect("findings");
     assert!(findings.iter().all(|finding| finding["level"] == "ok" || finding["advice"].is_string()));
+}
+
+#[test]
+fn doctor_names_the_filter_that_blocks_io_uring() {
+    let mut command = Command::new(binary("without-io-uring"));
+    command.arg(binary("ringway-under-test")).args(["doctor", "--format", "json"]);
+    let output = command.env_remove("RINGWAY_IO").output().expect("the program runs");
+    assert!(output.status.success(), "epoll is there");
+    let report = json(&output);
+    let (level, advice) = line(&report, "io_uring");
+    assert!(level == "warn" && advice.contains("seccomp"), "{report}");
+    let output = command.env("RINGWAY_IO", "uring").output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1), "what was asked for by name is not there");
+}
+
+#[test]
+fn doctor_fails_where_nothing_can_run() {
+    let script = "ulimit -n 40; exec \"$0\" doctor --format json";
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(binary("ringway-under-test")).env_remove("RINGWAY_IO");
+    let output = command.output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(&output);
+    assert_eq!((&report["can_run"], line(&report, "nofile").0), (&false.into(), "fail"));
 }

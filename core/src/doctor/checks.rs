@@ -58,10 +58,15 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn io_uring(facts: &Facts) -> Finding {
     let probe = &facts.probe;
     if probe.is_usable() {
-        return Finding::ok("io_uring", "everything needed is there");
+        let found = match probe.optional_missing.as_slice() {
+            [] => "everything is there".to_owned(),
+            missing => format!("everything needed is there; does without {}", missing.join(", ")),
+        };
+        return Finding::ok("io_uring", found);
     }
     let found = match &probe.setup_error {
-        Some(error) => format!("not available: {error}"),
+        // What follows the first colon says what to do, which the advice says too.
+        Some(error) => format!("not available: {}", error.split(": ").next().unwrap_or_default()),
         None => format!("lacks {}", probe.missing.join(", ")),
     };
     let advice = match uring_blocker(facts) {

@@ -94,6 +94,12 @@ impl Chunk {
         self.meta.map_or(0, |meta| unsafe { meta.as_ref() }.capacity as usize)
     }
 
+    /// Which buffer it refers to.
+    #[cfg(test)]
+    pub(super) fn buffer(&self) -> usize {
+        self.meta.map_or(0, |meta| meta.as_ptr().addr())
+    }
+
     /// Records which stream holds this chunk, for the decision whom to reset when memory runs out.
     pub(super) fn set_holder(&self, stream: u32) {
         if let Some(meta) = &self.meta {

@@ -197,3 +197,8 @@ fn drop_future(future: Option<Future_>) {
         Runtime::try_with(|rt| rt.counters.panics.add(1));
     }
 }
+
+#[cfg(test)]
+pub(super) const fn task_bytes() -> usize {
+    super::slab::entry_bytes::<Task>()
+}

@@ -96,8 +96,9 @@ impl Listener {
                 },
                 Step::Failed(errno) => return Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
                 Step::OutOfDescriptors => {
-                    Runtime::with(|rt| self.refuse(rt));
-                    self.timer.arm(now() + BACK_OFF);
+                    if Runtime::with(|rt| self.refuse(rt)) {
+                        self.timer.arm(now() + BACK_OFF);
+                    }
                 }
                 Step::Wait => {
                     if self.timer.poll_expired(cx).is_ready() {
@@ -123,8 +124,10 @@ impl Listener {
             let slot = listeners.get_mut(self.key)?;
             let accepted = slot.accepted.pop_front();
             let errno = if accepted.is_none() { std::mem::take(&mut slot.error) } else { 0 };
-            let idle = !slot.armed && errno == 0 && slot.accepted.len() <= ACCEPTED_MAX / 2;
+            let idle =
+                !slot.armed && errno == 0 && slot.error == 0 && slot.accepted.len() <= ACCEPTED_MAX / 2;
             if accepted.is_none() && errno == 0 {
+                // Before accepting starts: it may wake us at once.
                 slot.waker = Some(cx.waker().clone());
             }
             drop(listeners);
@@ -149,33 +152,54 @@ impl Listener {
         });
     }
 
-    /// Accepts and closes what waits in the backlog, with the reserve descriptor's place.
-    fn refuse(&self, rt: &Runtime) {
+    /// Accepts and closes what waits in the backlog, with the reserve descriptor's place, for as long as there is no other.
+    /// False when there is one by now: accepting goes on at once.
+    fn refuse(&self, rt: &Runtime) -> bool {
         let mut listeners = rt.listeners.borrow_mut();
-        let Some(slot) = listeners.get_mut(self.key) else { return };
-        drop(slot.reserve.take());
+        let Some(slot) = listeners.get_mut(self.key) else { return true };
         for _ in 0..REFUSED_MAX {
-            let mut poll = libc::pollfd { fd: slot.fd, events: libc::POLLIN, revents: 0 };
-            // SAFETY: one pollfd; a timeout of 0 does not wait. The socket may be a blocking one, hence the question.
-            if unsafe { libc::poll(&raw mut poll, 1, 0) } != 1 {
+            match accept_waiting(slot.fd) {
+                Ok(Some(accepted)) => {
+                    slot.accepted.push_back(accepted);
+                    return false;
+                }
+                Ok(None) => break,
+                Err(_) => {}
+            }
+            drop(slot.reserve.take());
+            let accepted = accept_waiting(slot.fd);
+            if let Ok(Some(_)) = &accepted {
+                rt.counters.accept_refused.add(1);
+            }
+            // Closed before the reserve takes its place again.
+            let refused = matches!(accepted, Ok(Some(_)));
+            drop(accepted);
+            slot.reserve = socket::reserve_descriptor().ok();
+            if !refused {
                 break;
             }
-            // SAFETY: null asks for no address.
-            let fd = unsafe {
-                libc::accept4(slot.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
-            };
-            if fd < 0 {
-                break;
-            }
-            socket::close(fd);
-            rt.counters.accept_refused.add(1);
         }
-        slot.reserve = socket::reserve_descriptor().ok();
+        true
     }
 
     fn with<R>(&self, f: impl FnOnce(&Runtime) -> R) -> Option<R> {
         Runtime::try_with(|rt| (rt.id == self.runtime).then(|| f(rt))).flatten()
     }
+}
+
+/// The next connection of the backlog, without waiting.
+fn accept_waiting(listener: RawFd) -> io::Result<Option<OwnedFd>> {
+    let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd; a timeout of 0 does not wait. The socket may be a blocking one, hence the question.
+    if unsafe { libc::poll(&raw mut poll, 1, 0) } != 1 {
+        return Ok(None);
+    }
+    // SAFETY: null asks for no address.
+    let fd = socket::cvt(unsafe {
+        libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
+    })?;
+    // SAFETY: accept made this descriptor just now.
+    Ok(Some(unsafe { own(fd) }))
 }
 
 enum Step {

@@ -82,3 +82,9 @@ impl Default for RuntimeConfig {
         }
     }
 }
+
+/// What one stream, one task (its future excepted) and one timer take up in the runtime's tables.
+#[cfg(test)]
+fn table_bytes() -> (usize, usize, usize) {
+    (slab::entry_bytes::<slot::Slot>(), executor::task_bytes(), timer::timer_bytes())
+}

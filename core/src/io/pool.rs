@@ -20,7 +20,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 const BUFFERS_MAX: u64 = 1 << 16;
 
 /// Free buffers beyond this many times the hot set give their pages back to the system.
-const TRIM_FACTOR: usize = 4;
+const HOT_SETS: usize = 4;
 
 /// What is known of one buffer.
 pub(super) struct Meta {
@@ -56,6 +56,8 @@ pub(crate) struct Pool {
     segments: RefCell<Vec<Segment>>,
     /// Free buffers, the most recently freed last.
     free: RefCell<Vec<u32>>,
+    /// So many at the bottom of `free` have no pages.
+    trimmed: Cell<usize>,
     /// Buffers from this index on were never handed out.
     fresh: Cell<u32>,
     /// Buffers that a chunk refers to.
@@ -77,6 +79,7 @@ impl Pool {
             segment_len,
             segments: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
+            trimmed: Cell::new(0),
             fresh: Cell::new(0),
             in_use: Cell::new(0),
             in_use_peak: Cell::new(0),
@@ -97,9 +100,18 @@ impl Pool {
 
     /// A free buffer for the kernel to write into: its index and address. `None` when the ceiling is reached.
     pub(super) fn take(&self) -> Option<(u32, NonNull<u8>)> {
-        let index = match self.free.borrow_mut().pop() {
-            Some(index) => index,
-            None => self.take_fresh()?,
+        let mut free = self.free.borrow_mut();
+        let index = match free.pop() {
+            Some(index) => {
+                if free.len() < self.trimmed.get() {
+                    self.trimmed.set(free.len());
+                }
+                index
+            }
+            None => {
+                drop(free);
+                self.take_fresh()?
+            }
         };
         Some((index, self.meta(index).base))
     }
@@ -146,17 +158,26 @@ impl Pool {
         }
     }
 
-    /// Gives the pages of free buffers beyond a few hot sets back to the system. Returns how many.
-    pub(super) fn trim(&self) -> usize {
-        let keep = self.segment_len as usize * TRIM_FACTOR;
+    /// Whether [`Pool::trim`] would give pages back.
+    pub(super) fn is_bloated(&self) -> bool {
+        self.free.borrow().len() > self.trimmed.get() + self.hot()
+    }
+
+    /// Gives the pages of the free buffers that were not used for the longest time back to the system: all but a few hot sets.
+    pub(super) fn trim(&self) {
         let free = self.free.borrow();
-        let cold = free.len().saturating_sub(keep);
-        for &index in free.iter().take(cold) {
+        let cold = free.len().saturating_sub(self.hot());
+        for &index in free.iter().take(cold).skip(self.trimmed.get()) {
             let base = self.meta(index).base;
             // SAFETY: the range is one buffer of ours that nobody refers to; its content is not needed.
             unsafe { libc::madvise(base.as_ptr().cast(), self.buffer_bytes as usize, libc::MADV_DONTNEED) };
         }
-        cold
+        self.trimmed.set(self.trimmed.get().max(cold));
+    }
+
+    /// Free buffers that keep their pages.
+    fn hot(&self) -> usize {
+        self.segment_len as usize * HOT_SETS
     }
 
     fn take_fresh(&self) -> Option<u32> {

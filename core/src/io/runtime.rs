@@ -25,7 +25,7 @@ use super::waker::{Remote, Woken};
 use super::{RuntimeConfig, socket};
 
 /// Pages of free buffers are given back at most this often.
-const TRIM_INTERVAL: Duration = Duration::from_secs(5);
+const TRIM_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(crate) struct Runtime {
     pub(super) id: u16,
@@ -132,6 +132,10 @@ impl Runtime {
         if self.driver.is_starved() {
             timeout = Some(timeout.unwrap_or(RELIEF_INTERVAL).min(RELIEF_INTERVAL));
         }
+        let bloated = self.pool.is_bloated();
+        if bloated {
+            timeout = Some(timeout.unwrap_or(TRIM_INTERVAL).min(TRIM_INTERVAL));
+        }
         self.driver.turn(self, timeout);
         self.remote.wake_up();
         self.clock.update();
@@ -141,7 +145,7 @@ impl Runtime {
             Woken::Tasks(tasks) => tasks.into_iter().for_each(|task| self.exec.wake(task)),
             Woken::All => self.exec.wake_all(),
         }
-        if self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL {
+        if bloated && self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL {
             self.trimmed_at.set(self.clock.now());
             self.pool.trim();
         }

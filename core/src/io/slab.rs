@@ -114,6 +114,12 @@ impl<T> Slab<T> {
     }
 }
 
+/// Memory of one entry.
+#[cfg(test)]
+pub(super) const fn entry_bytes<T>() -> usize {
+    size_of::<Entry<T>>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::Slab;

@@ -103,7 +103,7 @@ impl Stream {
                 }
                 slot.wait_recv(cx);
             }
-            if slot.flags & (flag::RECV_ARMED | flag::RECV_STARVED) == 0 && wants_recv(rt, slot) {
+            if wants_recv(rt, slot) {
                 rt.driver.arm_recv(rt, self.key, slot);
                 // epoll may have received at once.
                 if chunk.is_none()
@@ -123,7 +123,7 @@ impl Stream {
     /// Arms the receive before anybody waits for it, so that [`Stream::is_quiet`] can say something.
     pub fn arm(&self) {
         self.slot((), |rt, slot| {
-            if slot.flags & (flag::RECV_ARMED | flag::RECV_STARVED) == 0 && wants_recv(rt, slot) {
+            if wants_recv(rt, slot) {
                 rt.driver.arm_recv(rt, self.key, slot);
             }
         });
@@ -137,9 +137,15 @@ impl Stream {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Ready when the receive side has failed (a reset by the peer). Bytes and a FIN do not make it ready.
+    /// Ready when the receive side has failed (a reset by the peer). Bytes and a FIN do not make it ready. Arms the
+    /// receive, which is what notices; what arrives is queued, up to the stream's bound.
     pub fn poll_reset(&self, cx: &Context<'_>) -> Poll<io::Error> {
-        self.slot(Poll::Ready(ended()), |_, slot| slot.poll_reset(cx))
+        self.slot(Poll::Ready(ended()), |rt, slot| {
+            if wants_recv(rt, slot) {
+                rt.driver.arm_recv(rt, self.key, slot);
+            }
+            slot.poll_reset(cx)
+        })
     }
 
     /// Whether the connection is open, its receive is armed, nothing has arrived and nothing is being sent:
@@ -340,9 +346,13 @@ pub fn wake_receivers() {
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// Whether a receive that is not armed should be: never paused, or drained enough since.
+/// Whether a receive is to be armed: it is not, and was never paused, or drained enough since.
+#[inline]
 fn wants_recv(rt: &Runtime, slot: &mut Slot) -> bool {
-    if slot.has(flag::EOF | flag::CONNECTING | flag::SPLICING) || slot.recv_error != 0 {
+    if slot.has(flag::RECV_ARMED | flag::RECV_STARVED)
+        || slot.has(flag::EOF | flag::CONNECTING | flag::SPLICING)
+        || slot.recv_error != 0
+    {
         return false;
     }
     if slot.has(flag::PAUSED) {

@@ -348,6 +348,11 @@ pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Result<F::Output, 
 }
 
 #[cfg(test)]
+pub(super) const fn timer_bytes() -> usize {
+    super::slab::entry_bytes::<Entry>()
+}
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -84,6 +84,8 @@ fn wake(data: *const ()) {
 pub(crate) struct Remote {
     id: u16,
     injected: Mutex<Injected>,
+    /// Something was injected since the executor last looked: spares it the lock when not.
+    pending: AtomicBool,
     /// The executor is about to wait in the kernel, or does: it needs a notification.
     asleep: AtomicBool,
     eventfd: OwnedFd,
@@ -120,6 +122,7 @@ impl Remote {
         let remote = Arc::new(Remote {
             id,
             injected: Mutex::default(),
+            pending: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             eventfd,
             ring: AtomicI32::new(-1),
@@ -152,17 +155,23 @@ impl Remote {
     }
 
     /// Announces that the executor will wait. False when something was injected meanwhile: it must not.
+    ///
+    /// Sequentially consistent on both sides: either we see what was injected, or its thread sees that we sleep.
     pub(super) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        let injected = self.injected.lock().unwrap_or_else(PoisonError::into_inner);
-        injected.tasks.is_empty() && !injected.overflowed
+        !self.pending.load(Ordering::SeqCst)
     }
 
     pub(super) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::Release);
     }
 
     pub(super) fn take_woken(&self) -> Woken {
+        if !self.pending.load(Ordering::Acquire) {
+            return Woken::Tasks(Vec::new());
+        }
+        // Before the list is taken: what is added after that raises it again.
+        self.pending.store(false, Ordering::SeqCst);
         let mut injected = self.injected.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut injected.overflowed) {
             injected.tasks.clear();
@@ -187,6 +196,7 @@ impl Remote {
                 injected.overflowed = true;
             }
         }
+        self.pending.store(true, Ordering::SeqCst);
         if self.asleep.swap(false, Ordering::SeqCst) {
             let by_ring = Runtime::try_with(|rt| rt.driver.message(self)).unwrap_or(false);
             if !by_ring {

@@ -1,5 +1,6 @@
 //! Tests of the face, each on every driver.
 
+mod buffers;
 mod listeners;
 mod mailboxes;
 mod memory;

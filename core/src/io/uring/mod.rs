@@ -216,10 +216,12 @@ impl Uring {
         }
         self.to_send.take();
         self.starved.take();
-        // SAFETY: the entry points to nothing.
-        unsafe { self.ring.push(&ops::cancel_all()) };
+        rt.remote.set_ring(-1);
         let started = Instant::now();
         while self.outstanding.get() > 0 {
+            // Again in each round: an accept may have been armed again since the last one.
+            // SAFETY: the entry points to nothing.
+            unsafe { self.ring.push(&ops::cancel_all()) };
             self.prepare(rt);
             self.turn(rt, Some(Duration::from_millis(50)));
             if started.elapsed() > DRAIN_MAX {
