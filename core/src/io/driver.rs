@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::RuntimeConfig;
 use super::epoll::Epoll;
+#[cfg(any(feature = "monoio", feature = "glommio"))]
+use super::guest;
 use super::pool::Pool;
 use super::runtime::Runtime;
 use super::slot::Slot;
@@ -21,6 +23,12 @@ use super::waker::Remote;
 pub enum Driver {
     Uring,
     Epoll,
+    /// Experimental: for comparison.
+    #[cfg(feature = "monoio")]
+    Monoio,
+    /// Experimental: for comparison.
+    #[cfg(feature = "glommio")]
+    Glommio,
 }
 
 impl std::fmt::Display for Driver {
@@ -28,6 +36,10 @@ impl std::fmt::Display for Driver {
         f.write_str(match self {
             Driver::Uring => "io_uring",
             Driver::Epoll => "epoll",
+            #[cfg(feature = "monoio")]
+            Driver::Monoio => "monoio",
+            #[cfg(feature = "glommio")]
+            Driver::Glommio => "glommio",
         })
     }
 }
@@ -36,14 +48,32 @@ impl std::fmt::Display for Driver {
 pub(crate) enum Backend {
     Uring(Box<Uring>),
     Epoll(Box<Epoll>),
+    #[cfg(feature = "monoio")]
+    Monoio(guest::Guest<guest::monoio::Monoio>),
+    #[cfg(feature = "glommio")]
+    Glommio(guest::Guest<guest::glommio::Glommio>),
 }
 
-/// Calls the same method on whichever driver it is.
+/// Calls the same method on whichever driver it is; a second expression is that of the drivers of others.
 macro_rules! each {
+    ($self:ident, $driver:ident => $call:expr, guest => $guest:expr) => {
+        match $self {
+            Backend::Uring($driver) => $call,
+            Backend::Epoll($driver) => $call,
+            #[cfg(feature = "monoio")]
+            Backend::Monoio($driver) => $guest,
+            #[cfg(feature = "glommio")]
+            Backend::Glommio($driver) => $guest,
+        }
+    };
     ($self:ident, $driver:ident => $call:expr) => {
         match $self {
             Backend::Uring($driver) => $call,
             Backend::Epoll($driver) => $call,
+            #[cfg(feature = "monoio")]
+            Backend::Monoio($driver) => $call,
+            #[cfg(feature = "glommio")]
+            Backend::Glommio($driver) => $call,
         }
     };
 }
@@ -53,6 +83,10 @@ impl Backend {
         Ok(match config.driver {
             Driver::Uring => Backend::Uring(Box::new(Uring::new(config, pool, remote)?)),
             Driver::Epoll => Backend::Epoll(Box::new(Epoll::new(remote)?)),
+            #[cfg(feature = "monoio")]
+            Driver::Monoio => Backend::Monoio(guest::Guest::new(pool, remote)?),
+            #[cfg(feature = "glommio")]
+            Driver::Glommio => Backend::Glommio(guest::Guest::new(pool, remote)?),
         })
     }
 
@@ -68,14 +102,17 @@ impl Backend {
 
     /// Submits what is queued and handles what has happened, waiting up to `timeout` (`None`: as long as it takes).
     pub(super) fn turn(&self, rt: &Runtime, timeout: Option<Duration>) {
-        each!(self, driver => driver.turn(rt, timeout));
+        each!(self, driver => driver.turn(rt, timeout), guest => {
+            let _ = (driver, rt, timeout);
+            unreachable!("the foreign runtime turns the loop: see `guest::run`")
+        });
     }
 
     /// Type flags of socket(2) for new sockets.
     pub(super) fn socket_flags(&self) -> i32 {
         match self {
-            Backend::Uring(_) => 0,
             Backend::Epoll(_) => libc::SOCK_NONBLOCK,
+            _ => 0,
         }
     }
 
@@ -86,12 +123,12 @@ impl Backend {
 
     /// Starts connecting; the result goes into the slot.
     pub(super) fn connect(&self, rt: &Runtime, key: u32, to: SockAddr) -> io::Result<()> {
-        each!(self, driver => driver.connect(rt, key, to))
+        each!(self, driver => driver.connect(rt, key, to), guest => driver.connect(rt, key, &to))
     }
 
     /// Starts receiving.
     pub(super) fn arm_recv(&self, rt: &Runtime, key: u32, slot: &mut Slot) {
-        each!(self, driver => driver.arm_recv(rt, key, slot));
+        each!(self, driver => driver.arm_recv(rt, key, slot), guest => driver.arm_recv(key, slot));
     }
 
     /// Asks the outstanding receive to end. False when it has ended by now.
@@ -99,6 +136,8 @@ impl Backend {
         match self {
             Backend::Uring(driver) => driver.cancel_recv(key, slot),
             Backend::Epoll(driver) => driver.cancel_recv(slot),
+            #[cfg(any(feature = "monoio", feature = "glommio"))]
+            _ => false,
         }
     }
 
@@ -110,22 +149,23 @@ impl Backend {
                 None
             }
             Backend::Epoll(driver) => driver.start_send(rt, key, slot),
+            #[cfg(feature = "monoio")]
+            Backend::Monoio(driver) => driver.start_send(rt, key, slot),
+            #[cfg(feature = "glommio")]
+            Backend::Glommio(driver) => driver.start_send(rt, key, slot),
         }
     }
 
     /// Cancels and closes. True when the slot may be removed at once.
     pub(super) fn close(&self, slot: &mut Slot) -> bool {
-        match self {
-            Backend::Uring(driver) => driver.close(slot),
-            Backend::Epoll(driver) => driver.close(slot),
-        }
+        each!(self, driver => driver.close(slot))
     }
 
     /// Lets go of a descriptor that leaves the runtime.
     pub(super) fn release(&self, slot: &mut Slot) {
         match self {
-            Backend::Uring(_) => {}
             Backend::Epoll(driver) => driver.release(slot),
+            _ => {}
         }
     }
 
@@ -139,6 +179,10 @@ impl Backend {
         match self {
             Backend::Uring(driver) => driver.close_listener(rt, key),
             Backend::Epoll(_) => true,
+            #[cfg(feature = "monoio")]
+            Backend::Monoio(driver) => driver.close_listener(key),
+            #[cfg(feature = "glommio")]
+            Backend::Glommio(driver) => driver.close_listener(key),
         }
     }
 
@@ -146,20 +190,23 @@ impl Backend {
     pub(super) fn message(&self, to: &Arc<Remote>) -> bool {
         match self {
             Backend::Uring(driver) => driver.message(to),
-            Backend::Epoll(_) => false,
+            _ => false,
         }
     }
 
     /// Polls a stream once for readiness; the result goes into the slot.
     pub(super) fn poll_ready(&self, key: u32, slot: &mut Slot, events: u32) {
-        each!(self, driver => driver.poll_ready(key, slot, events));
+        each!(self, driver => driver.poll_ready(key, slot, events), guest => {
+            let _ = (driver, key, events);
+            slot.rare().poll_result = Some(-libc::EOPNOTSUPP);
+        });
     }
 
     /// Takes a poll back.
     pub(super) fn cancel_poll(&self, key: u32, slot: &mut Slot) {
         match self {
             Backend::Uring(driver) => driver.cancel_poll(key, slot),
-            Backend::Epoll(_) => slot.clear(super::slot::flag::POLLING),
+            _ => slot.clear(super::slot::flag::POLLING),
         }
     }
 
@@ -167,4 +214,28 @@ impl Backend {
     pub(super) fn shut_down(&self, rt: &Runtime) {
         each!(self, driver => driver.shut_down(rt));
     }
+
+    /// Whether a stream can give its descriptor up, to another worker or to splice(2).
+    pub(super) fn moves_descriptors(&self) -> bool {
+        matches!(self, Backend::Uring(_) | Backend::Epoll(_))
+    }
+
+    #[cfg(feature = "monoio")]
+    pub(super) fn monoio(rt: &Runtime) -> Option<&guest::Guest<guest::monoio::Monoio>> {
+        if let Backend::Monoio(guest) = &rt.driver { Some(guest) } else { None }
+    }
+
+    #[cfg(feature = "glommio")]
+    pub(super) fn glommio(rt: &Runtime) -> Option<&guest::Guest<guest::glommio::Glommio>> {
+        if let Backend::Glommio(guest) = &rt.driver { Some(guest) } else { None }
+    }
+}
+
+/// Whether this worker's streams can give their descriptors up ([`super::Stream::into_fd`], [`super::splice_body`]):
+/// the experimental drivers over runtimes of others cannot.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn moves_descriptors() -> bool {
+    Runtime::with(|rt| rt.driver.moves_descriptors())
 }

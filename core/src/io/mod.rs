@@ -15,6 +15,8 @@ mod driver;
 mod epoll;
 mod error;
 mod executor;
+#[cfg(any(feature = "monoio", feature = "glommio"))]
+mod guest;
 mod listener;
 pub mod mailbox;
 mod parts;
@@ -37,7 +39,7 @@ mod waker;
 pub use address::Address;
 pub use chunk::Chunk;
 pub use counters::{CountersSnapshot, counters};
-pub use driver::Driver;
+pub use driver::{Driver, moves_descriptors};
 pub use error::is_memory_reset;
 pub use executor::{TaskId, abort, spawn};
 pub use listener::Listener;

@@ -60,8 +60,11 @@ fn choose_from(choice: IoChoice, probe: impl FnOnce() -> Probe) -> Result<(Drive
                 Err(format!("io_uring was asked for, but {why}; with `auto`, epoll is used instead"))
             }
         },
-        #[allow(unreachable_patterns, reason = "further drivers come with cargo features")]
-        IoChoice::Auto | _ => Ok(match probe().obstacle() {
+        #[cfg(feature = "monoio")]
+        IoChoice::Monoio => Ok((Driver::Monoio, None)),
+        #[cfg(feature = "glommio")]
+        IoChoice::Glommio => Ok((Driver::Glommio, None)),
+        IoChoice::Auto => Ok(match probe().obstacle() {
             None => (Driver::Uring, None),
             Some(why) => (Driver::Epoll, Some(why)),
         }),

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use super::counters::{Counters, CountersSnapshot};
 use super::driver::Backend;
 use super::executor::Executor;
+#[cfg(any(feature = "monoio", feature = "glommio"))]
+use super::guest;
 use super::listener::ListenerSlot;
 use super::pool::Pool;
 use super::slab::Slab;
@@ -22,7 +24,7 @@ use super::slot::{RELIEF_INTERVAL, SendState, Slot};
 use super::splice::Pipe;
 use super::timer::{Clock, Wheel};
 use super::waker::{Remote, Woken};
-use super::{RuntimeConfig, socket};
+use super::{Driver, RuntimeConfig, socket};
 
 /// Pages of free buffers are given back at most this often.
 const TRIM_INTERVAL: Duration = Duration::from_secs(2);
@@ -73,7 +75,7 @@ impl Runtime {
         unsafe { current.as_ref() }.map(f)
     }
 
-    fn new(config: &RuntimeConfig) -> io::Result<Runtime> {
+    pub(super) fn new(config: &RuntimeConfig) -> io::Result<Runtime> {
         let remote = Remote::register()?;
         let buffers = &config.buffers;
         let pool = Pool::new(buffers.buffer_bytes, buffers.ring_buffers, buffers.worker_bytes_max);
@@ -123,6 +125,13 @@ impl Runtime {
     /// Asks the kernel once, waiting until something happens, and wakes whom it concerns.
     fn turn(&self) {
         self.driver.prepare(self);
+        let timeout = self.time_to_wait();
+        self.driver.turn(self, timeout);
+        self.after_turn();
+    }
+
+    /// How long the driver may wait for something to happen (`None`: as long as it takes).
+    pub(super) fn time_to_wait(&self) -> Option<Duration> {
         let mut timeout = if self.exec.is_idle() && self.remote.fall_asleep() {
             let next = self.timers.borrow().next();
             next.map(|tick| self.clock.until(tick))
@@ -132,11 +141,14 @@ impl Runtime {
         if self.driver.is_starved() {
             timeout = Some(timeout.unwrap_or(RELIEF_INTERVAL).min(RELIEF_INTERVAL));
         }
-        let bloated = self.pool.is_bloated();
-        if bloated {
+        if self.pool.is_bloated() {
             timeout = Some(timeout.unwrap_or(TRIM_INTERVAL).min(TRIM_INTERVAL));
         }
-        self.driver.turn(self, timeout);
+        timeout
+    }
+
+    /// Wakes whom the turn's time and other threads concern.
+    pub(super) fn after_turn(&self) {
         self.remote.wake_up();
         self.clock.update();
         self.counters.turns.add(1);
@@ -145,7 +157,7 @@ impl Runtime {
             Woken::Tasks(tasks) => tasks.into_iter().for_each(|task| self.exec.wake(task)),
             Woken::All => self.exec.wake_all(),
         }
-        if bloated && self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL {
+        if self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL && self.pool.is_bloated() {
             self.trimmed_at.set(self.clock.now());
             self.pool.trim();
         }
@@ -180,6 +192,13 @@ pub fn run<F: Future>(config: &RuntimeConfig, main: F) -> io::Result<F::Output> 
     if let Some(cpu) = config.cpu {
         socket::pin_thread(cpu)?;
     }
+    match config.driver {
+        #[cfg(feature = "monoio")]
+        Driver::Monoio => return guest::run(config, main, Backend::monoio),
+        #[cfg(feature = "glommio")]
+        Driver::Glommio => return guest::run(config, main, Backend::glommio),
+        Driver::Uring | Driver::Epoll => {}
+    }
     let runtime = Runtime::new(config)?;
     let entered = Entered::new(&runtime);
     // The future is dropped inside `block_on`, while the runtime is still entered.
@@ -189,10 +208,10 @@ pub fn run<F: Future>(config: &RuntimeConfig, main: F) -> io::Result<F::Output> 
 }
 
 /// While it lives, the thread has a current runtime. Its drop shuts the runtime down, also when `main` panics.
-struct Entered<'a>(&'a Runtime);
+pub(super) struct Entered<'a>(&'a Runtime);
 
 impl<'a> Entered<'a> {
-    fn new(runtime: &'a Runtime) -> Self {
+    pub(super) fn new(runtime: &'a Runtime) -> Self {
         CURRENT.set(runtime);
         Entered(runtime)
     }

@@ -115,6 +115,9 @@ pub(crate) struct Rare {
     pub(super) poll_result: Option<i32>,
     /// epoll: what is waited for.
     pub(super) poll_events: u32,
+    /// Guests: what the stream's foreign tasks are told.
+    #[cfg(any(feature = "monoio", feature = "glommio"))]
+    pub(super) gate: Option<std::rc::Rc<super::guest::Gate>>,
 }
 
 impl SendState {

@@ -305,6 +305,13 @@ pub(super) fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+#[cfg(any(feature = "monoio", feature = "glommio"))]
+/// A second descriptor of what `fd` refers to.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's descriptor stays open during the call.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+}
+
 /// A descriptor that is held so that it can be given up when the process has no other left.
 pub(super) fn reserve_descriptor() -> io::Result<OwnedFd> {
     std::fs::File::open("/dev/null").map(OwnedFd::from)

@@ -69,6 +69,9 @@ pub async fn splice_body(
     bytes: u64,
     moved: &Cell<u64>,
 ) -> Result<(), SpliceError> {
+    if !from.slot(true, |rt, _| rt.driver.moves_descriptors()) {
+        return Err(SpliceError::NoPipe(io::ErrorKind::Unsupported.into()));
+    }
     let mut pipe = Pipe::take().map_err(SpliceError::NoPipe)?;
     from.stop_recv().await;
     let mut left = bytes - send_received(from, to, bytes)?;

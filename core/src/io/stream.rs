@@ -242,6 +242,9 @@ impl Stream {
     /// # Errors
     /// When a byte, a FIN or an error had arrived, or something was unsent: the connection is closed.
     pub async fn into_fd(self) -> Result<OwnedFd, NotIdle> {
+        if !self.slot(false, |rt, _| rt.driver.moves_descriptors()) {
+            return Err(NotIdle);
+        }
         self.stop_recv().await;
         self.slot(Err(NotIdle), |rt, slot| {
             if !slot.is_empty() || slot.send_error != 0 || slot.unsent() > 0 || slot.pending > 0 {

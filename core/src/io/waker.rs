@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::{io, ptr};
 
@@ -91,6 +91,8 @@ pub(crate) struct Remote {
     eventfd: OwnedFd,
     /// The executor's ring, for MSG_RING; -1 when it has none.
     ring: AtomicI32,
+    /// Written to in place of the eventfd, where a runtime of others waits.
+    bell: OnceLock<OwnedFd>,
 }
 
 #[derive(Default)]
@@ -126,6 +128,7 @@ impl Remote {
             asleep: AtomicBool::new(false),
             eventfd,
             ring: AtomicI32::new(-1),
+            bell: OnceLock::new(),
         });
         remotes.insert(id, remote.clone());
         Ok(remote)
@@ -152,6 +155,12 @@ impl Remote {
 
     pub(super) fn set_ring(&self, fd: RawFd) {
         self.ring.store(fd, Ordering::Release);
+    }
+
+    #[cfg(any(feature = "monoio", feature = "glommio"))]
+    pub(super) fn set_bell(&self, bell: OwnedFd) {
+        // It is set once, by the driver that is being built.
+        let _ = self.bell.set(bell);
     }
 
     /// Announces that the executor will wait. False when something was injected meanwhile: it must not.
@@ -183,8 +192,9 @@ impl Remote {
     /// Rings the eventfd: works from any thread.
     pub(super) fn ring_eventfd(&self) {
         let one = 1u64.to_ne_bytes();
+        let fd = self.bell.get().unwrap_or(&self.eventfd);
         // SAFETY: eight readable bytes and a descriptor that we own. A full counter (EAGAIN) has woken it already.
-        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        unsafe { libc::write(fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
     fn wake(self: &Arc<Self>, task: Packed) {

@@ -87,6 +87,9 @@ pub async fn borrow(
     shared: &Arc<EndpointShared>,
     request: impl FnOnce(u64) -> BorrowRequest,
 ) -> Option<Connection> {
+    if !rt::moves_descriptors() {
+        return None;
+    }
     let lender = richest(shared, worker.id)?;
     let tickets = &worker.tickets;
     if tickets.waiting.borrow().len() >= TICKETS_MAX {

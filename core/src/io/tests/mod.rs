@@ -19,7 +19,14 @@ use super::*;
 /// Long enough for a loaded machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const DRIVERS: [Driver; 2] = [Driver::Uring, Driver::Epoll];
+const DRIVERS: [Driver; 2 + cfg!(feature = "monoio") as usize + cfg!(feature = "glommio") as usize] = [
+    Driver::Uring,
+    Driver::Epoll,
+    #[cfg(feature = "monoio")]
+    Driver::Monoio,
+    #[cfg(feature = "glommio")]
+    Driver::Glommio,
+];
 
 /// Small buffers, so that bounds are reached quickly.
 fn small(driver: Driver) -> RuntimeConfig {
@@ -44,6 +51,18 @@ fn on_each(change: impl Fn(&mut RuntimeConfig), test: impl AsyncFn()) {
         eprintln!("driver: {driver}");
         run(&config, in_time(test())).expect("a runtime");
     }
+}
+
+/// Runs `test` on each driver that can give descriptors up.
+fn on_each_own(test: impl AsyncFn()) {
+    on_each(
+        |_| (),
+        async || {
+            if moves_descriptors() {
+                test().await;
+            }
+        },
+    );
 }
 
 fn each(test: impl AsyncFn()) {

@@ -13,7 +13,7 @@ async fn relay() -> ((Stream, Stream), (Stream, Stream)) {
 
 #[test]
 fn a_spliced_body_arrives_whole_and_the_streams_go_on() {
-    each(async || {
+    on_each_own(async || {
         let ((client, front), (back, origin)) = relay().await;
         let moved = Cell::new(0);
         for size in [1usize, 5000, 100_000, 3_000_000, 20_000] {
@@ -51,7 +51,7 @@ fn a_spliced_body_arrives_whole_and_the_streams_go_on() {
 
 #[test]
 fn a_full_receiver_never_blocks_the_worker() {
-    each(async || {
+    on_each_own(async || {
         let ((client, front), (back, origin)) = relay().await;
         const SIZE: u64 = 48 << 20;
         origin.send(some(SIZE)).unwrap();
@@ -89,7 +89,7 @@ fn a_full_receiver_never_blocks_the_worker() {
 
 #[test]
 fn the_other_direction_works_meanwhile() {
-    each(async || {
+    on_each_own(async || {
         let ((client, front), (back, origin)) = relay().await;
         // Armed before the socket becomes non-blocking.
         assert!(timeout_at(now(), front.recv()).await.is_err());
@@ -118,7 +118,7 @@ fn the_other_direction_works_meanwhile() {
 
 #[test]
 fn whose_fault_it_was_is_told() {
-    each(async || {
+    on_each_own(async || {
         let moved = Cell::new(0);
         let ((_client, front), (back, origin)) = relay().await;
         origin.send(&b"short"[..]).unwrap();
@@ -144,7 +144,7 @@ fn whose_fault_it_was_is_told() {
 
 #[test]
 fn a_deadline_interrupts_and_nothing_is_left_behind() {
-    each(async || {
+    on_each_own(async || {
         for _ in 0..20 {
             let ((_client, front), (back, origin)) = relay().await;
             origin.send(some(30 << 20)).unwrap();

@@ -159,7 +159,7 @@ fn unsent_bytes_of_a_stopped_reader_are_counted_and_room_is_told() {
 
 #[test]
 fn an_idle_descriptor_is_handed_over_and_a_busy_one_is_not() {
-    each(async || {
+    on_each_own(async || {
         let (a, b) = pair().await;
         assert!(timeout_at(now() + Duration::from_millis(1), a.recv()).await.is_err());
         let fd = a.into_fd().await.unwrap();
