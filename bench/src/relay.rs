@@ -83,14 +83,17 @@ pub fn run(args: &RuntimeRelayArgs) -> io::Result<()> {
 }
 
 fn driver(io: Io) -> io::Result<Driver> {
-    let missing = |feature: &str| {
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("not built with the feature {feature}")))
-    };
     match io {
         Io::Uring => Ok(Driver::Uring),
         Io::Epoll => Ok(Driver::Epoll),
-        Io::Monoio => missing("monoio"),
-        Io::Glommio => missing("glommio"),
+        #[cfg(feature = "monoio")]
+        Io::Monoio => Ok(Driver::Monoio),
+        #[cfg(feature = "glommio")]
+        Io::Glommio => Ok(Driver::Glommio),
+        #[allow(unreachable_patterns, reason = "some drivers come with cargo features")]
+        io => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("not built with the feature for {io:?}")))
+        }
     }
 }
 

@@ -79,6 +79,9 @@ fn workers_of_any_drivers_play_ping_pong() {
 #[test]
 fn a_descriptor_travels_to_another_worker() {
     for (left, right) in DRIVERS.iter().flat_map(|left| DRIVERS.map(|right| (*left, right))) {
+        if !run(&small(left), async { moves_descriptors() }).unwrap() {
+            continue;
+        }
         let (sender, receiver) = channel::<std::os::fd::OwnedFd>(1);
         let thread = std::thread::spawn(move || {
             run(
