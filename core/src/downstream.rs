@@ -110,18 +110,16 @@ impl Drop for Open {
 /// Serves a connection until it closes.
 ///
 /// Not an `async fn`, whose future would hold its arguments twice: this future is what an idle connection costs.
-pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = ()> {
-    async move {
-        let (worker, conn) = (&worker, &mut conn);
-        if owes_proxy_header(conn, worker) && !Box::pin(receive_proxy_header(worker, conn)).await {
-            worker.stats.refused.count(Reason::BadRequest);
-            conn.stream.reset_on_close();
+pub async fn serve(worker: Rc<Worker>, mut conn: Downstream) {
+    let (worker, conn) = (&worker, &mut conn);
+    if owes_proxy_header(conn, worker) && !Box::pin(receive_proxy_header(worker, conn)).await {
+        worker.stats.refused.count(Reason::BadRequest);
+        conn.stream.reset_on_close();
+        return;
+    }
+    while wait_for_request(worker, conn).await {
+        if !Box::pin(busy(worker, conn)).await {
             return;
-        }
-        while wait_for_request(worker, conn).await {
-            if !Box::pin(busy(worker, conn)).await {
-                return;
-            }
         }
     }
 }
@@ -420,7 +418,7 @@ mod tests {
             }
             serve(Rc::clone(worker), take())
         });
-        let busy = future_bytes(|worker, conn| busy(worker, conn));
+        let busy = future_bytes(busy);
         assert!(idle <= 320, "idle: {idle} bytes");
         assert!(busy <= 2048, "busy: {busy} bytes");
     }

@@ -20,6 +20,8 @@ use crate::shared::Permit;
 use crate::stats::ListenerStats;
 use crate::worker::{Message, Worker};
 
+/// Pause after a listening socket has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a refused connection gets to take its answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Refused connections of one worker that may be under way; more are closed without an answer.
@@ -57,9 +59,12 @@ pub async fn accept_loop(worker: Rc<Worker>, slot: Rc<ListenerSlot>, fd: OwnedFd
     loop {
         match listener.accept().await {
             Ok((fd, peer)) => admit(&worker, &slot, fd, peer),
-            // The runtime backs off by itself where descriptors or memory run out; what reaches this place is
-            // about one connection only, and has been counted there.
-            Err(_) => {}
+            // The runtime backs off by itself where descriptors or memory run out, and passes over connections that
+            // failed. What reaches this place is the socket itself; it is asked again, but not in a tight loop.
+            Err(error) => {
+                crate::log_error!("accept failed address={} error={error}", slot.bind);
+                rt::sleep_until(rt::now() + ACCEPT_PAUSE).await;
+            }
         }
     }
 }

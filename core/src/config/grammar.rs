@@ -117,10 +117,10 @@ pub(super) fn host_pattern(text: &str) -> Result<String, Mismatch> {
             Err(_) => Err(wrong(HOST, "IPv6 addresses are written in brackets, without a port")),
         };
     }
-    if let Some((host, port)) = text.rsplit_once(':') {
-        if port.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(wrong(HOST, format!("hosts are matched without their port: write {}", quote(host))));
-        }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.bytes().all(|c| c.is_ascii_digit())
+    {
+        return Err(wrong(HOST, format!("hosts are matched without their port: write {}", quote(host))));
     }
     let (star, name) = match text.strip_prefix("*.") {
         Some(name) => ("*.", name),

@@ -205,6 +205,7 @@ impl Exchange<'_> {
         // A client that knows no chunks gets the bare data, ended by the end of the connection.
         let unchunk = response.body == BodyLength::Chunked && self.head.version == Version::Http10;
         let ends_with_connection = unchunk || response.body == BodyLength::UntilClose;
+        self.ends_with_connection.set(ends_with_connection);
         // An origin that closes without having read the request does not expect the rest of it.
         let gives_up = !self.uploaded.get() && !response.keep_alive;
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;

@@ -91,6 +91,8 @@ pub struct Exchange<'a> {
     uploaded: Cell<bool>,
     /// Body bytes were taken from the socket, so the request cannot be sent again.
     body_taken: Cell<bool>,
+    /// The response has no end of its own, so the end of the connection stands for it.
+    ends_with_connection: Cell<bool>,
     /// Bytes of the final response have gone to the client: no other answer can.
     answered: Cell<bool>,
     record: Record,
@@ -204,6 +206,7 @@ impl<'a> Exchange<'a> {
             deadline: Cell::new(None),
             uploaded: Cell::new(received.head.body == BodyLength::Empty),
             body_taken: Cell::new(false),
+            ends_with_connection: Cell::new(false),
             answered: Cell::new(false),
             record: Record {
                 started: received.started,
@@ -345,9 +348,13 @@ impl<'a> Exchange<'a> {
             return Next::Gone;
         }
         if self.answered.get() {
-            // The client must not take what it got for the whole response.
-            self.stream.reset_on_close();
-            return Next::Gone;
+            // The client must not take what it got for the whole response. A body with a length or with chunks shows that
+            // it is cut; one that ends with the connection only does if that is reset.
+            if self.ends_with_connection.get() || failure.reason == Reason::ClientSlow {
+                self.stream.reset_on_close();
+                return Next::Gone;
+            }
+            return Next::Close;
         }
         self.record.status.set(failure.reason.status());
         let whole_request = self.uploaded.get() || self.discard_received_body();

@@ -39,6 +39,10 @@ pub(crate) struct Runtime {
     pub(super) listeners: RefCell<Slab<ListenerSlot>>,
     pub(super) vecs: RefCell<Vec<Vec<u8>>>,
     /// Send states without a stream, for reuse.
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between here and the streams; the kernel holds their addresses"
+    )]
     pub(super) send_states: RefCell<Vec<Box<SendState>>>,
     /// Empty pipes, for reuse.
     pub(super) pipes: RefCell<Vec<Pipe>>,

@@ -322,11 +322,11 @@ impl Drop for Stream {
                 let Some(slot) = slots.get_mut(self.key) else { return };
                 slot.clear(flag::HANDLE);
                 let contents = slot.take_contents();
-                if rt.driver.close(slot) {
-                    if let Some(slot) = slots.remove(self.key) {
-                        drop(slots);
-                        retire(rt, slot);
-                    }
+                if rt.driver.close(slot)
+                    && let Some(slot) = slots.remove(self.key)
+                {
+                    drop(slots);
+                    retire(rt, slot);
                 }
                 contents
             };

@@ -231,7 +231,7 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+/// The one place of the runtime that reads the clock.
 fn read_clock() -> Instant {
     #[cfg(feature = "sim")]
     if let Some(now) = super::sim::now() {

@@ -60,10 +60,10 @@ impl Packed {
             }
             ours
         });
-        if local != Some(true) {
-            if let Some(remote) = remote(self.executor()) {
-                remote.wake(self);
-            }
+        if local != Some(true)
+            && let Some(remote) = remote(self.executor())
+        {
+            remote.wake(self);
         }
     }
 }

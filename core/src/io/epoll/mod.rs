@@ -203,11 +203,11 @@ impl Epoll {
     /// Registers interest in readiness; ready at once when it is known already.
     pub(super) fn poll_ready(&self, key: u32, slot: &mut Slot, events: u32) {
         let known = if events & libc::POLLIN as u32 != 0 { flag::READABLE } else { flag::WRITABLE };
-        if !slot.has(flag::REGISTERED) {
-            if let Err(error) = self.register(key, slot) {
-                slot.rare().poll_result = Some(-error.raw_os_error().unwrap_or(libc::EIO));
-                return;
-            }
+        if !slot.has(flag::REGISTERED)
+            && let Err(error) = self.register(key, slot)
+        {
+            slot.rare().poll_result = Some(-error.raw_os_error().unwrap_or(libc::EIO));
+            return;
         }
         if slot.has(known | flag::HANGUP) {
             slot.rare().poll_result = Some(events as i32);
