@@ -140,7 +140,7 @@ fn start(worker: &Rc<Worker>, slot: Rc<ListenerSlot>, handover: Handover) {
         },
         _ => None,
     };
-    let Ok(stream) = Stream::from_fd(fd) else { return };
+    let stream = Stream::from_accepted(fd);
     let connection = Downstream::new(worker, stream, peer, slot, permit, client_permit);
     rt::spawn(downstream::serve(Rc::clone(worker), connection));
 }
@@ -151,7 +151,7 @@ fn refuse(worker: &Rc<Worker>, fd: OwnedFd, reason: Reason, config: &ListenerCon
     if worker.refusals.get() >= REFUSALS_MAX {
         return;
     }
-    let Ok(stream) = Stream::from_fd(fd) else { return };
+    let stream = Stream::from_accepted(fd);
     worker.refusals.set(worker.refusals.get() + 1);
     let worker = Rc::clone(worker);
     let answer = reply::unread_refusal(reason, config.forwarded.reason_header);

@@ -158,7 +158,7 @@ impl Listener {
         let mut listeners = rt.listeners.borrow_mut();
         let Some(slot) = listeners.get_mut(self.key) else { return true };
         for _ in 0..REFUSED_MAX {
-            match accept_waiting(slot.fd) {
+            match accept_waiting(slot.fd, rt.driver.socket_flags()) {
                 Ok(Some(accepted)) => {
                     slot.accepted.push_back(accepted);
                     return false;
@@ -167,7 +167,7 @@ impl Listener {
                 Err(_) => {}
             }
             drop(slot.reserve.take());
-            let accepted = accept_waiting(slot.fd);
+            let accepted = accept_waiting(slot.fd, 0);
             if let Ok(Some(_)) = &accepted {
                 rt.counters.accept_refused.add(1);
             }
@@ -188,7 +188,7 @@ impl Listener {
 }
 
 /// The next connection of the backlog, without waiting.
-fn accept_waiting(listener: RawFd) -> io::Result<Option<OwnedFd>> {
+fn accept_waiting(listener: RawFd, flags: i32) -> io::Result<Option<OwnedFd>> {
     let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd; a timeout of 0 does not wait. The socket may be a blocking one, hence the question.
     if unsafe { libc::poll(&raw mut poll, 1, 0) } != 1 {
@@ -196,7 +196,7 @@ fn accept_waiting(listener: RawFd) -> io::Result<Option<OwnedFd>> {
     }
     // SAFETY: null asks for no address.
     let fd = socket::cvt(unsafe {
-        libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
+        libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC | flags)
     })?;
     // SAFETY: accept made this descriptor just now.
     Ok(Some(unsafe { own(fd) }))

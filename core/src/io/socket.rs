@@ -136,7 +136,7 @@ pub(super) fn stream_socket(family: i32, flags: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A bound and listening socket. With `reuse_port` several workers may bind the same TCP address.
+/// A bound and listening socket; what it accepts has TCP_NODELAY. With `reuse_port` several workers may bind the same TCP address.
 ///
 /// # Errors
 /// Those of socket(2), bind(2) and listen(2).
@@ -156,6 +156,8 @@ pub fn bind(address: &Address, reuse_port: bool, backlog: i32) -> io::Result<Own
             // `[::]` accepts IPv4 too, whatever net.ipv6.bindv6only says; a specific address is unaffected.
             set_option(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
         }
+        // Accepted sockets inherit it.
+        no_delay(fd.as_raw_fd());
     }
     // SAFETY: the name points to `len` initialised bytes.
     cvt(unsafe { libc::bind(fd.as_raw_fd(), name.as_ptr(), name.len) })?;

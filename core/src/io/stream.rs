@@ -73,18 +73,19 @@ impl Stream {
     /// Outside of a runtime.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
         socket::no_delay(fd.as_raw_fd());
-        Stream::from_fd_as_is(fd)
-    }
-
-    /// As [`Stream::from_fd`], for a socket whose options are set already.
-    ///
-    /// # Errors
-    /// Those of fcntl(2).
-    pub fn from_fd_as_is(fd: OwnedFd) -> io::Result<Stream> {
         Runtime::with(|rt| {
             rt.driver.prepare_fd(fd.as_raw_fd())?;
             Ok(Stream::adopt(rt, fd))
         })
+    }
+
+    /// Adopts what a [`super::Listener`] of the same driver accepted on a socket of [`super::bind`], without a system call:
+    /// such sockets have their options already.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn from_accepted(fd: OwnedFd) -> Stream {
+        Runtime::with(|rt| Stream::adopt(rt, fd))
     }
 
     /// Received bytes; the empty chunk at the end of the stream, again and again. The first call arms the receive.

@@ -86,7 +86,7 @@ async fn pair() -> (Stream, Stream) {
     let client = Stream::connect(&address.into()).await.unwrap();
     let (fd, peer) = listener.accept().await.unwrap();
     assert_eq!(Some(client.local_addr().unwrap()), peer.map(Address::Tcp));
-    (client, Stream::from_fd(fd).unwrap())
+    (client, Stream::from_accepted(fd))
 }
 
 async fn recv_exact(stream: &Stream, n: usize) -> Vec<u8> {

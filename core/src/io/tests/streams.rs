@@ -28,6 +28,22 @@ fn bytes_arrive_in_order_and_then_the_end() {
 }
 
 #[test]
+fn both_ends_of_a_connection_send_without_delay() {
+    each(async || {
+        let (a, b) = pair().await;
+        for stream in [a, b] {
+            let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+            let fd = stream.fd().unwrap();
+            // SAFETY: the option is an int, and pointer and length are those of `value`.
+            let result = unsafe {
+                libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw mut value).cast(), &raw mut len)
+            };
+            assert_eq!((result, value), (0, 1));
+        }
+    });
+}
+
+#[test]
 fn many_parts_are_gathered_in_order() {
     each(async || {
         let (a, b) = pair().await;

@@ -275,7 +275,6 @@ impl Uring {
         // SAFETY: parts, iovecs and header belong to the slot's boxed send state, which neither moves nor goes before
         // the completion.
         unsafe { self.submit(slot, &entry) };
-        self.ring.expect_completion();
     }
 
     /// Tops the buffer ring up and arms the receives that waited for that.

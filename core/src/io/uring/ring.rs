@@ -1,6 +1,7 @@
 //! The ring itself: set-up, the one entry into the kernel per turn, and the queues.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -9,6 +10,9 @@ use io_uring::{IoUring, cqueue, squeue, types};
 
 /// Completions copied out of the queue at a time.
 pub(super) const BATCH: usize = 64;
+
+/// Tries to submit before the ring counts as broken.
+const SUBMIT_ATTEMPTS_MAX: u32 = 100_000;
 
 const IORING_ENTER_GETEVENTS: u32 = 1;
 const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
@@ -32,8 +36,8 @@ pub(super) struct Ring {
     no_sqarray: bool,
     min_wait: bool,
     sq_full: Cell<u64>,
-    /// Completions that operations submitted this turn will post at once, as far as known.
-    eager: Cell<u32>,
+    /// Completions taken out of turn, to make room.
+    stash: RefCell<VecDeque<Completion>>,
 }
 
 /// `struct io_uring_getevents_arg`.
@@ -79,7 +83,7 @@ impl Ring {
             min_wait: ring.params().is_feature_min_timeout(),
             ring: RefCell::new(ring),
             sq_full: Cell::new(0),
-            eager: Cell::new(0),
+            stash: RefCell::default(),
         })
     }
 
@@ -120,29 +124,43 @@ impl Ring {
     ///
     /// # Safety
     /// Everything that the entry points to stays valid until the operation's last completion.
+    #[inline]
     pub(super) unsafe fn push(&self, entry: &squeue::Entry) {
-        let mut ring = self.ring.borrow_mut();
-        loop {
+        // SAFETY: the caller's promise.
+        if unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok() {
+            return;
+        }
+        for _ in 0..SUBMIT_ATTEMPTS_MAX {
+            self.make_room();
             // SAFETY: the caller's promise.
-            if unsafe { ring.submission().push(entry) }.is_ok() {
+            if unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok() {
                 return;
             }
-            self.sq_full.set(self.sq_full.get() + 1);
-            let len = ring.submission().len() as u32;
-            // EBUSY (the completion queue overflowed) is cured by asking for events, which flushes it into the ring.
-            // SAFETY: `enter` gets no argument.
-            if let Err(error) = unsafe { self.enter(len, 0, 0, std::ptr::null(), 0) }
-                && error.raw_os_error() != Some(libc::EINTR)
-            {
-                // SAFETY: as above.
-                let _ = unsafe { self.enter(len, 0, IORING_ENTER_GETEVENTS, std::ptr::null(), 0) };
-            }
         }
+        // The kernel takes no operations any more: without a ring this worker is dead, and a dead worker ends the process.
+        panic!("io_uring_enter refuses to submit");
     }
 
-    /// One more of the completions that this turn's submission posts by itself.
-    pub(super) fn expect_completion(&self) {
-        self.eager.set(self.eager.get() + 1);
+    /// Submits in mid-turn.
+    #[cold]
+    fn make_room(&self) {
+        self.sq_full.set(self.sq_full.get() + 1);
+        let len = self.ring.borrow_mut().submission().len() as u32;
+        // SAFETY: `enter` gets no argument.
+        let result = unsafe { self.enter(len, 0, 0, std::ptr::null(), 0) };
+        if matches!(result, Err(error) if error.raw_os_error() != Some(libc::EINTR)) {
+            // EBUSY: completions overflowed, and older kernels want them taken before they submit more.
+            let mut batch = [Completion::default(); BATCH];
+            loop {
+                let n = self.take(&mut batch);
+                self.stash.borrow_mut().extend(&batch[..n]);
+                if n < BATCH {
+                    break;
+                }
+            }
+            // SAFETY: as above.
+            let _ = unsafe { self.enter(len, 0, IORING_ENTER_GETEVENTS, std::ptr::null(), 0) };
+        }
     }
 
     /// Submits what is queued, runs the kernel's deferred work and waits for completions, up to `timeout`.
@@ -153,7 +171,6 @@ impl Ring {
             let queue = ring.submission();
             (queue.len() as u32, queue.cq_overflow())
         };
-        self.eager.set(0);
         let timespec = types::Timespec::from(timeout.unwrap_or_default());
         let arg = GetEventsArg {
             sigmask: 0,
@@ -161,7 +178,7 @@ impl Ring {
             min_wait_usec: if self.min_wait && wait_nr > 1 { min_wait_usec } else { 0 },
             timespec: if timeout.is_some() { (&raw const timespec) as u64 } else { 0 },
         };
-        let wait = if timeout == Some(Duration::ZERO) || overflown { 0 } else { wait_nr.max(1) };
+        let wait = if timeout == Some(Duration::ZERO) || overflown || !self.stash.borrow().is_empty() { 0 } else { wait_nr.max(1) };
         // SAFETY: the argument and the timespec it points to live on this stack until the call returns.
         let result = unsafe {
             self.enter(
@@ -177,12 +194,25 @@ impl Ring {
         overflown
     }
 
-    /// Copies completions out. Returns how many; fewer than [`BATCH`] means that the queue is empty.
+    /// Copies completions out. Returns how many; fewer than [`BATCH`] means that there are no more.
     pub(super) fn reap(&self, batch: &mut [Completion; BATCH]) -> usize {
+        let mut stash = self.stash.borrow_mut();
+        if stash.is_empty() {
+            drop(stash);
+            return self.take(batch);
+        }
+        let n = stash.len().min(BATCH);
+        batch.iter_mut().zip(stash.drain(..n)).for_each(|(slot, completion)| *slot = completion);
+        drop(stash);
+        // A batch that is not full would end the caller's loop with the queue unread.
+        if n < BATCH { n + self.take(&mut batch[n..]) } else { n }
+    }
+
+    fn take(&self, batch: &mut [Completion]) -> usize {
         let mut ring = self.ring.borrow_mut();
         let mut n = 0;
         let mut queue = ring.completion();
-        for slot in batch.iter_mut() {
+        for slot in batch {
             let Some(entry) = queue.next() else { break };
             *slot = Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() };
             n += 1;
