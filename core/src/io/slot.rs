@@ -265,6 +265,11 @@ impl Slot {
         }
     }
 
+    /// Memory of what is received but undelivered, in bytes.
+    pub(super) fn held(&self) -> u32 {
+        self.held
+    }
+
     pub(super) fn is_full(&self, bytes_max: u32) -> bool {
         self.held >= bytes_max
     }

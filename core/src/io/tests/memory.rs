@@ -171,3 +171,34 @@ fn a_tiny_ring_loses_no_completion() {
         },
     );
 }
+
+#[test]
+fn a_closed_stream_takes_no_more_from_a_fast_sender() {
+    each(async || {
+        for _ in 0..10 {
+            let (a, b) = pair().await;
+            a.send(some(64 << 20)).unwrap();
+            assert!(!b.recv().await.unwrap().is_empty());
+            drop(b);
+            // Reset, or told otherwise that nobody reads: long before the last byte.
+            assert!(a.sent().await.is_err());
+        }
+        until(|| counters().streams == 0 && counters().buffers_in_use == 0).await;
+    });
+}
+
+#[test]
+fn a_stopped_reader_does_not_starve_others() {
+    each(async || {
+        let (a, _b) = pair().await;
+        let (c, d) = pair().await;
+        // Armed, and then nobody reads on.
+        a.send(some(64 << 20)).unwrap();
+        assert!(!_b.recv().await.unwrap().is_empty());
+        for _ in 0..200 {
+            c.send(numbered(10_000)).unwrap();
+            assert!(recv_exact(&d, 10_000).await == numbered(10_000));
+        }
+        eprintln!("{:?}", counters());
+    });
+}

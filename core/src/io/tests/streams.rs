@@ -36,7 +36,13 @@ fn both_ends_of_a_connection_send_without_delay() {
             let fd = stream.fd().unwrap();
             // SAFETY: the option is an int, and pointer and length are those of `value`.
             let result = unsafe {
-                libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw mut value).cast(), &raw mut len)
+                libc::getsockopt(
+                    fd,
+                    libc::IPPROTO_TCP,
+                    libc::TCP_NODELAY,
+                    (&raw mut value).cast(),
+                    &raw mut len,
+                )
             };
             assert_eq!((result, value), (0, 1));
         }

@@ -42,6 +42,8 @@ pub(crate) struct Uring {
     // Declared first: dropped first, so that the kernel has let go of the buffer ring when that is unmapped.
     ring: Ring,
     buffers: BufferRing,
+    /// Multishot receives can be given a limit, and so end by themselves.
+    recv_limit: bool,
     wait_nr: u32,
     min_wait_usec: u32,
     eventfd: RawFd,
@@ -66,7 +68,9 @@ impl Uring {
         let ring = Ring::new(config.ring_entries)?;
         let buffers = BufferRing::new(&ring, config.buffers.ring_buffers, pool)?;
         remote.set_ring(ring.fd());
+        let recv_limit = ring.has_recv_limit();
         let uring = Uring {
+            recv_limit,
             ring,
             buffers,
             wait_nr: config.wait_nr,
@@ -124,9 +128,17 @@ impl Uring {
         Ok(())
     }
 
-    pub(super) fn arm_recv(&self, _rt: &Runtime, key: u32, slot: &mut Slot) {
+    pub(super) fn arm_recv(&self, rt: &Runtime, key: u32, slot: &mut Slot) {
         slot.set(flag::RECV_ARMED);
-        let entry = if slot.has(flag::BULK) { ops::recv_once(slot.fd, key) } else { ops::recv(slot.fd, key) };
+        let entry = if self.recv_limit {
+            // What the stream may still hold: a fast sender ends the receive by that, and needs no cancel.
+            let room = rt.connection_bytes_max.saturating_sub(slot.held()).max(rt.pool.buffer_bytes());
+            ops::recv_up_to(slot.fd, key, room)
+        } else if slot.has(flag::BULK) {
+            ops::recv_once(slot.fd, key)
+        } else {
+            ops::recv(slot.fd, key)
+        };
         // SAFETY: the entry points to nothing; buffers come from the registered ring.
         unsafe { self.submit(slot, &entry) };
     }
@@ -409,6 +421,11 @@ impl Uring {
                 slot.clear(flag::RECV_ARMED | flag::RECV_CANCELLED);
             }
             if !slot.has(flag::HANDLE) {
+                if !last {
+                    // The cancel of the close did not find it, because it was running just then.
+                    self.cancel_recv(key, slot);
+                    self.begin_overrun(slot);
+                }
                 return None;
             }
             match completion.result {
@@ -453,10 +470,10 @@ impl Uring {
     }
 
     /// A multishot receive that a fast sender keeps busy cannot be cancelled: the kernel finds it neither waiting nor
-    /// done. It ends for want of buffers, so until then none are offered. Afterwards the stream is received from one
-    /// buffer at a time, so this happens once.
+    /// done. Where it has no limit, it ends for want of buffers, so until then none are offered. Afterwards the stream is
+    /// received from one buffer at a time, so this happens once.
     fn begin_overrun(&self, slot: &mut Slot) {
-        if slot.has(flag::RECV_ARMED) && !slot.has(flag::OVERRUN) {
+        if !self.recv_limit && slot.has(flag::RECV_ARMED) && !slot.has(flag::OVERRUN) {
             slot.set(flag::OVERRUN);
             self.overruns.set(self.overruns.get() + 1);
         }

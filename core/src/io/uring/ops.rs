@@ -61,6 +61,19 @@ pub(super) fn recv(fd: RawFd, key: u32) -> Entry {
     opcode::RecvMulti::new(types::Fd(fd), GROUP).build().user_data(user_data(Op::Recv, key))
 }
 
+/// A multishot receive that ends by itself after `bytes` in all (Linux 6.17).
+pub(super) fn recv_up_to(fd: RawFd, key: u32, bytes: u32) -> Entry {
+    const { assert!(size_of::<Entry>() == 64) };
+    let mut entry = recv(fd, key);
+    // SAFETY: an entry is a `struct io_uring_sqe`, whose `optlen` (unknown to the crate for this operation) is the word at
+    // offset 44.
+    unsafe { (&raw mut entry).cast::<u32>().add(OPTLEN_WORD).write(bytes) };
+    entry
+}
+
+/// `offsetof(struct io_uring_sqe, optlen) / 4`.
+const OPTLEN_WORD: usize = 44 / 4;
+
 /// One receive, into one buffer.
 pub(super) fn recv_once(fd: RawFd, key: u32) -> Entry {
     opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0)

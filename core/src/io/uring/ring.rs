@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, squeue, types};
 
+use super::ops;
+
 /// Completions copied out of the queue at a time.
 pub(super) const BATCH: usize = 64;
 
@@ -104,12 +106,24 @@ impl Ring {
         unsafe { self.ring.borrow().submitter().register_buf_ring_with_flags(entries, len, group, 0) }
     }
 
+    /// Whether a multishot receive may be given a limit: asked with one that cannot start.
+    pub(super) fn has_recv_limit(&self) -> bool {
+        // SAFETY: the entry points to nothing.
+        unsafe { self.push(&ops::recv_up_to(-1, 0, 1)) };
+        self.enter_and_wait(Some(Duration::from_secs(1)), 1, 0);
+        let mut batch = [Completion::default(); BATCH];
+        let n = self.reap(&mut batch);
+        // An older kernel looks at the unknown field first and says EINVAL.
+        batch[..n].iter().any(|completion| completion.result == -libc::EBADF)
+    }
+
     /// What makes things cheaper and is not there.
     pub(super) fn optional_missing(&self) -> Vec<&'static str> {
         [
             ("IORING_SETUP_NO_SQARRAY (Linux 6.6)", self.no_sqarray),
             ("IORING_REGISTER_RING_FDS (Linux 5.18)", self.enter_flags != 0),
             ("IORING_FEAT_MIN_TIMEOUT (Linux 6.12)", self.min_wait),
+            ("limits of multishot receives (Linux 6.17)", self.has_recv_limit()),
         ]
         .into_iter()
         .filter_map(|(name, present)| (!present).then_some(name))
@@ -178,7 +192,11 @@ impl Ring {
             min_wait_usec: if self.min_wait && wait_nr > 1 { min_wait_usec } else { 0 },
             timespec: if timeout.is_some() { (&raw const timespec) as u64 } else { 0 },
         };
-        let wait = if timeout == Some(Duration::ZERO) || overflown || !self.stash.borrow().is_empty() { 0 } else { wait_nr.max(1) };
+        let wait = if timeout == Some(Duration::ZERO) || overflown || !self.stash.borrow().is_empty() {
+            0
+        } else {
+            wait_nr.max(1)
+        };
         // SAFETY: the argument and the timespec it points to live on this stack until the call returns.
         let result = unsafe {
             self.enter(

@@ -83,9 +83,10 @@ impl Ring {
         }
     }
 
-    pub(super) fn expect_completion(&self) {
-        if let Ring::Kernel(ring) = self {
-            ring.expect_completion();
+    pub(super) fn has_recv_limit(&self) -> bool {
+        match self {
+            Ring::Kernel(ring) => ring.has_recv_limit(),
+            Ring::Simulated => false,
         }
     }
 
