@@ -121,6 +121,11 @@ impl Backend {
         super::socket::set_nonblocking(fd, matches!(self, Backend::Epoll(_)))
     }
 
+    /// Whether what its listeners accept needs no [`Backend::prepare_fd`].
+    pub(super) fn accepts_prepared(&self) -> bool {
+        matches!(self, Backend::Uring(_) | Backend::Epoll(_))
+    }
+
     /// Starts connecting; the result goes into the slot.
     pub(super) fn connect(&self, rt: &Runtime, key: u32, to: SockAddr) -> io::Result<()> {
         each!(self, driver => driver.connect(rt, key, to), guest => driver.connect(rt, key, &to))

@@ -85,7 +85,13 @@ impl Stream {
     /// # Panics
     /// Outside of a runtime.
     pub fn from_accepted(fd: OwnedFd) -> Stream {
-        Runtime::with(|rt| Stream::adopt(rt, fd))
+        Runtime::with(|rt| {
+            if !rt.driver.accepts_prepared() {
+                // A failure shows with the first operation.
+                let _ = rt.driver.prepare_fd(fd.as_raw_fd());
+            }
+            Stream::adopt(rt, fd)
+        })
     }
 
     /// Received bytes; the empty chunk at the end of the stream, again and again. The first call arms the receive.
