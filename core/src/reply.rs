@@ -1,7 +1,9 @@
 //! Local replies: what the proxy answers by itself. Text, or JSON where the client asks for it.
 
 use std::io::Write;
+use std::time::SystemTime;
 
+use crate::access_log::date;
 use crate::error::Reason;
 use crate::exchange::Failure;
 
@@ -71,6 +73,11 @@ impl LocalReply<'_> {
             reason.status(),
             phrase(reason.status())
         );
+        // RFC 9110 section 6.6.1: here Ringway is the origin of the message.
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut date = String::with_capacity(32);
+        date::push_http(&mut date, since_1970.as_secs());
+        let _ = write!(out, "date: {date}\r\n");
         if self.reason_header {
             let _ = write!(out, "x-ringway-reason: {}\r\n", reason.code());
         }

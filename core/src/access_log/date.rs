@@ -7,6 +7,8 @@ use std::fmt::Write;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
 /// A date and time of day in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Civil {
@@ -51,6 +53,15 @@ pub fn push_clf(out: &mut String, seconds: u64) {
     let _ = write!(out, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000");
 }
 
+/// Appends `Sun, 06 Nov 1994 08:49:37 GMT`, the date of HTTP (RFC 9110 section 5.6.7).
+pub fn push_http(out: &mut String, seconds: u64) {
+    let Civil { year, month, day, hour, minute, second } = civil(seconds);
+    let month = MONTHS.get(month as usize - 1).copied().unwrap_or("Jan");
+    // 1970 began on a Thursday.
+    let weekday = WEEKDAYS.get((seconds / 86_400 % 7) as usize).copied().unwrap_or("Thu");
+    let _ = write!(out, "{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +81,21 @@ mod tests {
             push_iso(&mut a, seconds, 0);
             push_clf(&mut b, seconds);
             assert_eq!((a.as_str(), b.as_str()), (iso, clf));
+        }
+    }
+
+    #[test]
+    fn seconds_become_dates_of_http() {
+        // The first is the example of RFC 9110 section 5.6.7.
+        for (seconds, date) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_767_225_599, "Wed, 31 Dec 2025 23:59:59 GMT"),
+        ] {
+            let mut text = String::new();
+            push_http(&mut text, seconds);
+            assert_eq!(text, date);
         }
     }
 }
