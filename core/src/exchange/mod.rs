@@ -149,7 +149,7 @@ pub async fn run(
     let requests_max = listener.limits.requests_max;
     let unread = conn.unread.take();
     let exchange = Exchange::new(worker, view, listener, conn, &received, unread, requests_max);
-    let counted = Counted::new(worker);
+    let counted = Counted::new(worker, exchange.stream);
     let next = match exchange.proxy(response).await {
         Ok(next) => next,
         Err(failure) => exchange.fail(failure),
@@ -171,7 +171,7 @@ pub fn refuse_head(
 ) -> Next {
     let Some(listener) = view.config().listeners.get(received.listener) else { return Next::Close };
     let exchange = Exchange::new(worker, view, listener, conn, &received, None, 0);
-    let counted = Counted::new(worker);
+    let counted = Counted::new(worker, exchange.stream);
     let next = exchange.fail(failure);
     exchange.finish();
     counted.done();
@@ -495,13 +495,14 @@ fn failure_of(error: &io::Error, otherwise: Reason) -> Failure {
 /// Counts an exchange as started, and as lost if its task ends before it does.
 struct Counted<'a> {
     worker: &'a Worker,
+    stream: &'a Stream,
     done: bool,
 }
 
 impl<'a> Counted<'a> {
-    fn new(worker: &'a Worker) -> Self {
+    fn new(worker: &'a Worker, stream: &'a Stream) -> Self {
         worker.stats.on_exchange_started();
-        Counted { worker, done: false }
+        Counted { worker, stream, done: false }
     }
 
     fn done(mut self) {
@@ -512,6 +513,8 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         if !self.done {
+            // An orderly end would complete a response that ends with its connection.
+            self.stream.reset_on_close();
             self.worker.stats.on_exchange_lost();
         }
     }

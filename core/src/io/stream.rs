@@ -13,8 +13,9 @@ use super::slot::{Slot, flag};
 use super::socket::{self, SockAddr};
 use super::{Address, Chunk, Parts};
 
-/// A connected stream socket. Dropping it cancels what is under way and closes it; bytes that were not
-/// [`sent`](Stream::sent) by then may be lost.
+/// A connected stream socket. Dropping it cancels what is under way and closes it. Bytes that were not
+/// [`sent`](Stream::sent) by then are lost, and the peer sees a reset instead of an end: half a message must not
+/// look like a whole one.
 pub struct Stream {
     key: u32,
     runtime: u16,
@@ -328,6 +329,10 @@ impl Drop for Stream {
                 let mut slots = rt.slots.borrow_mut();
                 let Some(slot) = slots.get_mut(self.key) else { return };
                 slot.clear(flag::HANDLE);
+                if slot.unsent() > 0 {
+                    // What was sent would pass for everything.
+                    socket::linger_zero(slot.fd);
+                }
                 let contents = slot.take_contents();
                 if rt.driver.close(slot)
                     && let Some(slot) = slots.remove(self.key)

@@ -350,3 +350,23 @@ fn a_stream_of_an_ended_runtime_only_says_so() {
         .unwrap();
     }
 }
+
+#[test]
+fn a_stream_dropped_before_everything_was_sent_is_reset_and_not_ended() {
+    each(async || {
+        let (a, b) = pair().await;
+        // More than the two kernels hold.
+        a.send(vec![b'x'; 64 << 20]).unwrap();
+        assert!(!b.recv().await.unwrap().is_empty(), "some of it arrives");
+        assert!(a.unsent() > 0);
+        drop(a);
+        let end = loop {
+            match b.recv().await {
+                Ok(chunk) if chunk.is_empty() => break None,
+                Ok(_) => {}
+                Err(error) => break error.raw_os_error(),
+            }
+        };
+        assert_eq!(end, Some(libc::ECONNRESET));
+    });
+}
