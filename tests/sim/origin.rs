@@ -151,13 +151,15 @@ async fn respond(world: &World, stream: &Stream, exchange: &Exchange) -> bool {
         }
         Fail::CloseAfter(at) => {
             bytes.truncate(at);
-            world.began_response(id);
+            if !bytes.is_empty() {
+                world.began_response(id);
+            }
             let _ = send(stream, bytes).await;
             return false;
         }
+        // The reset may overtake the bytes.
         Fail::ResetAfter(at) => {
             bytes.truncate(at);
-            world.began_response(id);
             let _ = send(stream, bytes).await;
             stream.reset_on_close();
             return false;

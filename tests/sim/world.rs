@@ -18,7 +18,7 @@ use ringway_core::stats::Stats;
 use ringway_core::worker::{self, Message, WorkerStart};
 
 use crate::peer::Signal;
-use crate::plan::{Plan, Weather};
+use crate::plan::{Body, Plan, Weather};
 use crate::{client, origin};
 
 /// Where the workers listen.
@@ -94,7 +94,9 @@ impl World {
                 self.check(idempotent, || format!("{id}: a {} was sent twice", request.method));
                 self.check(*first, || format!("{id}: sent again although the connection was fresh"));
                 self.check(!reused, || format!("{id}: sent again on a used connection"));
-                self.check(!seen.began_response, || format!("{id}: sent again behind a response"));
+                // A reset may have overtaken what the origin had sent.
+                let began = seen.began_response && self.plan.faults.resets == 0;
+                self.check(!began, || format!("{id}: sent again behind a response"));
             }
             _ => self.violation(format!("{id}: sent {} times", seen.origin_heads.len())),
         }
@@ -108,6 +110,9 @@ impl World {
     pub fn answered(&self, id: u64, status: u16, reason: Option<&str>) {
         let mut seen = self.seen.borrow_mut();
         let seen = seen.entry(id).or_default();
+        if let (Some(reason), Some(sent)) = (reason, seen.sent) {
+            self.check_deadline(id, reason, rt::now() - sent);
+        }
         self.check(seen.answered.is_none(), || format!("{id}: answered twice"));
         seen.answered = Some((status, reason.map(str::to_owned)));
         let connection_broke = matches!(reason, Some("upstream_closed" | "upstream_reset"));
@@ -115,6 +120,25 @@ impl World {
         self.check(!(connection_broke && self.plan.weather == Weather::Fair && began), || {
             format!("{id}: {reason:?} although the origin answers")
         });
+    }
+
+    /// A deadline never passes early, and is kept where nothing stalls the way to it.
+    fn check_deadline(&self, id: u64, reason: &str, waited: Duration) {
+        let limit = match reason {
+            "header_timeout" | "response_head_timeout" => HEAD_TIMEOUT,
+            "connect_timeout" => CONNECT_TIMEOUT,
+            "request_body_timeout" => BODY_TIMEOUT,
+            _ => return,
+        };
+        self.check(waited >= limit, || format!("{id}: {reason} after only {waited:?}"));
+        let exchange = &self.plan.exchanges[&id];
+        let connection = self.plan.connections.iter().find(|connection| connection.exchanges.contains(&id));
+        let alone = connection.is_some_and(|connection| !connection.pipelined);
+        if alone && self.plan.faults.stalls == 0 && exchange.request.body == Body::None {
+            // Each endpoint may have been tried in vain before.
+            let limit = limit + CONNECT_TIMEOUT * 2 + Duration::from_secs(2);
+            self.check(waited <= limit, || format!("{id}: {reason} after {waited:?}"));
+        }
     }
 
     fn client_gone(&self) {
