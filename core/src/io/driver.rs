@@ -168,9 +168,8 @@ impl Backend {
 
     /// Lets go of a descriptor that leaves the runtime.
     pub(super) fn release(&self, slot: &mut Slot) {
-        match self {
-            Backend::Epoll(driver) => driver.release(slot),
-            _ => {}
+        if let Backend::Epoll(driver) = self {
+            driver.release(slot);
         }
     }
 

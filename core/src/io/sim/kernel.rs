@@ -599,7 +599,6 @@ impl Kernel {
 }
 
 /// The clock's zero: only differences to it matter.
-#[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
 fn first_moment() -> Instant {
     Instant::now()
 }

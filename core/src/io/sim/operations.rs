@@ -333,8 +333,7 @@ impl Kernel {
     /// Moves what has arrived into provided buffers.
     pub(super) fn advance_recv(&mut self, id: Id) {
         let mut read = false;
-        loop {
-            let Some(socket) = self.sockets.get_mut(&id) else { break };
+        while let Some(socket) = self.sockets.get_mut(&id) {
             let Some((user_data, multishot)) = socket.recv.as_ref().map(|op| (op.user_data, op.what)) else {
                 break;
             };

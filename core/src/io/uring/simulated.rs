@@ -9,6 +9,7 @@ use io_uring::{IoUring, squeue};
 use super::ring::{self, BATCH, Completion};
 use crate::io::sim;
 
+#[expect(clippy::large_enum_variant, reason = "one value per worker, and the small variant is for tests")]
 pub(super) enum Ring {
     Kernel(ring::Ring),
     Simulated,
