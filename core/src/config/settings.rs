@@ -130,7 +130,7 @@ settings! {
     /// Format of the access log: `combined`, `json`, or a text with {variables}.
     AccessLogFormat: Process "access_log.format" "access-log-format", Kind::Text, &["combined", "json"], "combined", Restart;
     /// Size of one receive buffer.
-    BufferBytes: Process "buffers.buffer_bytes" "buffer-bytes", size(KIB, MIB), &[], "16KiB", Restart;
+    BufferBytes: Process "buffers.buffer_bytes" "buffer-bytes", size(KIB, MIB), &[], "32KiB", Restart;
     /// Receive buffers that a worker offers to the kernel at a time: the memory that stays in the CPU's cache.
     RingBuffers: Process "buffers.ring_buffers" "ring-buffers", Kind::PowerOfTwo { min: 8, max: 32_768 }, &[], "64", Restart;
     /// Ceiling over the bytes in flight of one worker. `auto` is 64MiB, or less where the cgroup's memory limit asks for it.

@@ -74,7 +74,7 @@ impl Default for RuntimeConfig {
             cpu: None,
             ring_entries: 1024,
             buffers: BufferConfig {
-                buffer_bytes: 16 * 1024,
+                buffer_bytes: 32 * 1024,
                 ring_buffers: 64,
                 worker_bytes_max: 256 << 20,
                 connection_bytes_max: 128 * 1024,
