@@ -45,7 +45,7 @@ pub struct RelayConfig {
     #[arg(long, default_value_t = 64)]
     pub buffers: u16,
     /// Size of one receive buffer.
-    #[arg(long, default_value_t = 16384)]
+    #[arg(long, default_value_t = 32768)]
     pub buffer_bytes: u32,
     /// Completions to wait for in one turn.
     #[arg(long, default_value_t = 1)]

@@ -28,7 +28,7 @@ pub struct RuntimeRelayArgs {
     #[arg(long)]
     cpu: Option<usize>,
     /// Size of one receive buffer.
-    #[arg(long, default_value_t = 16384)]
+    #[arg(long, default_value_t = 32768)]
     buffer_bytes: u32,
     /// Receive buffers offered to the kernel at a time.
     #[arg(long, default_value_t = 64)]
@@ -90,9 +90,10 @@ fn driver(io: Io) -> io::Result<Driver> {
         Io::Monoio => Ok(Driver::Monoio),
         #[cfg(feature = "glommio")]
         Io::Glommio => Ok(Driver::Glommio),
-        #[allow(unreachable_patterns, reason = "some drivers come with cargo features")]
-        io => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, format!("not built with the feature for {io:?}")))
+        #[cfg(not(all(feature = "monoio", feature = "glommio")))]
+        _ => {
+            let how = "cargo build --release -p ringway-bench --features monoio,glommio";
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("not built with that driver: {how}")))
         }
     }
 }
