@@ -220,7 +220,7 @@ async fn response(
             100 => progress.go_on.raise(position as u64 + 1),
             101 if exchange.request.upgrade => return tunnel(world, reader, stream, exchange).await,
             103 => world.check(head.get("x-id") == Some(&id.to_string()), || format!("{id}: a foreign 103")),
-            100..200 => world.violation(format!("{id}: {}", head.line)),
+            102 | 104..200 => world.violation(format!("{id}: {}", head.line)),
             _ => break head,
         }
     };

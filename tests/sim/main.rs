@@ -4,6 +4,8 @@
 //! `RINGWAY_SIM_SEED=7` runs one seed, `RINGWAY_SIM_SEEDS=5000` the first so many (300 by default),
 //! `RINGWAY_SIM_FIRST=300` starts there.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` says what a module is for")]
+
 mod client;
 mod origin;
 mod peer;
