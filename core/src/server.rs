@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::access_log::{AccessLog, LogWriter};
 use crate::config::{
@@ -215,7 +216,7 @@ fn bind_listeners(config: &Config, wanted: impl Fn(&ListenerConfig) -> bool) -> 
 fn bind_for_workers(bind: &Address, workers: usize) -> io::Result<Vec<OwnedFd>> {
     match bind {
         Address::Tcp(_) => {
-            let probe = rt::bind(bind, false, BACKLOG)?;
+            let probe = bind_exclusively(bind)?;
             // Port 0: all workers have to share the port that the kernel chose for the first.
             let chosen = rt::socket_address(&probe)?;
             drop(probe);
@@ -227,6 +228,23 @@ fn bind_for_workers(bind: &Address, workers: usize) -> io::Result<Vec<OwnedFd>> 
             let mut all = copies?;
             all.push(socket);
             Ok(all)
+        }
+    }
+}
+
+/// How long an address may take to be free after its last owner was killed.
+const RELEASE_MAX: Duration = Duration::from_millis(200);
+
+/// Fails if anybody has the address, and still has it a moment later: of a predecessor that was killed, the kernel takes
+/// down the ring after the process is gone, and with it, some milliseconds late, the listeners that the ring accepted on.
+fn bind_exclusively(address: &Address) -> io::Result<OwnedFd> {
+    let started = Instant::now();
+    loop {
+        match rt::bind(address, false, BACKLOG) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < RELEASE_MAX => {
+                thread::sleep(RELEASE_MAX / 20);
+            }
+            result => return result,
         }
     }
 }
