@@ -230,8 +230,9 @@ impl Pool {
 
     fn meta(&self, index: u32) -> &Meta {
         let segments = self.segments.borrow();
-        let segment = &segments[(index / self.segment_len) as usize];
-        let meta: *const Meta = &segment.metas[(index % self.segment_len) as usize];
+        // A power of two: no division on the path of each receive.
+        let segment = &segments[(index >> self.segment_len.trailing_zeros()) as usize];
+        let meta: *const Meta = &segment.metas[(index & (self.segment_len - 1)) as usize];
         // SAFETY: metas are boxed per segment and segments are only ever added, so the address is stable while the pool lives.
         unsafe { &*meta }
     }
