@@ -1,4 +1,4 @@
-//! Values → the [`Config`] that the data path reads. What does not fit together is found in [`super::check`].
+//! Values → the [`super::Config`] that the data path reads. What does not fit together is found in [`super::check`].
 
 use std::path::Path;
 
