@@ -14,6 +14,7 @@ use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
 use super::buffers::{Batch, Buffer};
 use super::{Host, RuntimeConfig};
+use crate::io::runtime::Runtime;
 use crate::io::socket::SockAddr;
 use crate::io::{Address, socket};
 
@@ -93,8 +94,10 @@ impl Host for Glommio {
 
     async fn accept(listener: &TcpListener) -> io::Result<OwnedFd> {
         let stream = listener.shared_accept().await.map_err(io_error)?.bind_to_executor();
-        // A stream of glommio's does not give its descriptor up.
-        socket::duplicate(stream.as_raw_fd())
+        // A stream of glommio's does not give its descriptor up. Without a second one its drop refuses the connection.
+        socket::duplicate(stream.as_raw_fd()).inspect_err(|_| {
+            Runtime::try_with(|rt| rt.counters.accept_refused.add(1));
+        })
     }
 
     async fn recv(reader: &mut Shared, buffer: Buffer) -> (io::Result<usize>, Buffer) {
