@@ -35,6 +35,14 @@ impl Io {
         }
     }
 
+    /// What the proxy calls it when it starts.
+    fn log_name(self) -> &'static str {
+        match self {
+            Io::Uring => "io_uring",
+            io => io.name(),
+        }
+    }
+
     /// The driver that `RINGWAY_TEST_IO` chooses for every test, if it does.
     pub fn chosen() -> Option<Io> {
         let name = std::env::var("RINGWAY_TEST_IO").ok()?;
@@ -192,6 +200,9 @@ impl Ringway {
             ended: None,
         };
         proxy.wait_until_ready();
+        if Io::chosen().is_some() && !self.arguments.iter().any(|argument| argument == "--io") {
+            proxy.wait_for_log(&format!(" io={}", self.io.log_name()));
+        }
         proxy
     }
 
