@@ -161,10 +161,15 @@ impl Pool {
     /// Whether [`Pool::trim`] would give pages back.
     pub(super) fn is_bloated(&self) -> bool {
         self.free.borrow().len() > self.trimmed.get() + self.hot()
+            && self.buffer_bytes.is_multiple_of(page_bytes())
     }
 
     /// Gives the pages of the free buffers that were not used for the longest time back to the system: all but a few hot sets.
     pub(super) fn trim(&self) {
+        // The system takes whole pages only: those of smaller buffers hold neighbours, which may be in use.
+        if !self.buffer_bytes.is_multiple_of(page_bytes()) {
+            return;
+        }
         let free = self.free.borrow();
         let cold = free.len().saturating_sub(self.hot());
         for &index in free.iter().take(cold).skip(self.trimmed.get()) {
@@ -236,6 +241,11 @@ impl Pool {
         // SAFETY: metas are boxed per segment and segments are only ever added, so the address is stable while the pool lives.
         unsafe { &*meta }
     }
+}
+
+fn page_bytes() -> u32 {
+    // SAFETY: no pointers are passed; the page size is always known.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.try_into().unwrap_or(4096)
 }
 
 /// Drops one reference to a buffer; the last one gives it back.
