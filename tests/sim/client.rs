@@ -77,7 +77,10 @@ async fn write(world: &World, stream: &Stream, connection: &Connection, progress
         if !connection.pipelined || exchange.request.upgrade {
             progress.answered.reaches(position as u64).await;
         }
-        let (head, body) = render(exchange);
+        let (mut head, mut body) = render(exchange);
+        if !exchange.request.expect && id % 2 == 0 {
+            head.append(&mut body);
+        }
         world.sent_by_client(*id);
         if !send_part(stream, head, &mut left).await {
             break;
@@ -245,7 +248,10 @@ fn cut(world: &World, exchange: &Exchange, end: &End, place: &str) {
 async fn local_reply(world: &World, reader: &mut Reader<'_>, exchange: &Exchange, head: &Head) -> Got {
     let id = exchange.id;
     let reason = head.get("x-ringway-reason").unwrap_or_default().to_owned();
-    let length = if exchange.request.method == "HEAD" { 0 } else { head.length().unwrap_or(0) };
+    // A connection that is refused is refused before its request is read.
+    let unread = matches!(reason.as_str(), "connection_limit" | "client_connection_limit");
+    let bodiless = exchange.request.method == "HEAD" && !unread;
+    let length = if bodiless { 0 } else { head.length().unwrap_or(0) };
     if let Err(end) = reader.exact(length).await {
         return Got::Cut(end, "in a local reply");
     }

@@ -27,6 +27,14 @@ pub struct Plan {
     /// Of upstream connections; 0 is unlimited.
     pub pool_requests_max: u64,
     pub endpoints: usize,
+    /// The endpoints are addresses of one name, tried as Happy Eyeballs does.
+    pub named: bool,
+    /// Limits of the listener, of one client and of an endpoint; 0 is unlimited.
+    pub connections_max: u32,
+    pub connections_per_client_max: u32,
+    pub upstream_connections_max: u32,
+    /// A new configuration comes into use at this time; whether the cluster changes with it.
+    pub reload_at: Option<(Duration, bool)>,
     pub connections: Vec<Connection>,
     /// Workers are told to drain at this time; at the end of all connections when there is none.
     pub drain_at: Option<Duration>,
@@ -171,6 +179,9 @@ impl Plan {
         let rng = &mut Rng::new(seed ^ 0x0052_494e_4757_4159);
         let weather = if rng.chance(500) { Weather::Fair } else { Weather::Foul };
         let buffer_bytes = *rng.pick(&[512, 1024, 4096, 16 * 1024]);
+        let limit = |rng: &mut Rng| {
+            if weather == Weather::Foul && rng.chance(100) { rng.between(1, 3) as u32 } else { 0 }
+        };
         let mut plan = Plan {
             weather,
             faults: faults(rng, weather),
@@ -181,7 +192,12 @@ impl Plan {
             worker_bytes_max: if weather == Weather::Foul && rng.chance(150) { 64 << 10 } else { 64 << 20 },
             connection_bytes_max: buffer_bytes * rng.between(1, 8) as u32,
             pool_requests_max: *rng.pick(&[0, 0, 1, 3]),
-            endpoints: rng.between(1, 2) as usize,
+            endpoints: rng.between(1, 3) as usize,
+            named: rng.chance(300),
+            connections_max: limit(rng),
+            connections_per_client_max: limit(rng),
+            upstream_connections_max: limit(rng),
+            reload_at: rng.chance(300).then(|| (Duration::from_micros(rng.below(800_000)), rng.chance(500))),
             connections: Vec::new(),
             drain_at: (weather == Weather::Foul && rng.chance(200))
                 .then(|| Duration::from_micros(rng.below(2_000_000))),
@@ -263,7 +279,8 @@ fn exchange(rng: &mut Rng, id: u64, weather: Weather) -> Exchange {
         ])
     });
     let method = *rng.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "OPTIONS"]);
-    let with_body = matches!(method, "POST" | "PUT") || (method == "DELETE" && rng.chance(300));
+    let with_body =
+        (matches!(method, "POST" | "PUT") && rng.chance(800)) || (method == "DELETE" && rng.chance(300));
     let plain = upgrade || refused.is_some();
     let method = match refused {
         Some(Refused::BadChunk) => "POST",
