@@ -26,7 +26,7 @@ use crate::worker::{View, Worker};
 
 /// How long a connection stays in its busy form after a request. A client that sends one request after the
 /// other never pays for the change of form; an idle one soon costs little.
-const WARM: Duration = Duration::from_millis(500);
+const WARM: Duration = Duration::from_millis(50);
 /// A connection closed with an error is read for at most this long and this much, so that the client gets to
 /// see the answer: closing a socket with unread bytes makes the kernel reset it (RFC 9112 section 9.6).
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
