@@ -4,6 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::documents::{root, sources};
+
 /// Package, and those of ours that it may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("ringway-protocols", &[]),
@@ -60,5 +62,28 @@ fn pure_packages_forbid_unsafe_code() {
         let path = format!("{}/../{package}/src/lib.rs", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).expect("the library");
         assert!(text.contains("#![forbid(unsafe_code)]"), "{package}");
+    }
+}
+
+#[test]
+fn unsafe_code_stays_where_the_kernel_is_talked_to() {
+    let allowed = ["core/src/io/", "loadtest/src/", "bench/src/", "tests/bin/", "tests/harness/"];
+    let root = root();
+    let mut files = Vec::new();
+    for package in ["core", "protocols", "policies", "loadtest", "bench", "tests"] {
+        sources(&root.join(package), &mut files);
+    }
+    assert!(files.len() > 100, "found only {} files", files.len());
+    for file in files {
+        let name = file.strip_prefix(&root).expect("a file of the workspace").display().to_string();
+        if allowed.iter().any(|place| name.starts_with(place)) || name.starts_with("tests/project/") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for (number, line) in code.enumerate() {
+            let block = ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|word| line.contains(word));
+            assert!(!block, "{name}, about line {}: unsafe belongs to core::io: {line}", number + 1);
+        }
     }
 }

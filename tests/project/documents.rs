@@ -1,13 +1,13 @@
-//! Documents name tests; the tests are there.
+//! Documents name tests and reason codes; they are there.
 
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
 /// Every Rust file of the project, by its path.
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
         let path = entry.path();
         let name = entry.file_name();
@@ -67,5 +67,15 @@ fn no_test_is_switched_off_and_none_sleeps() {
         for word in forbidden {
             assert!(!text.contains(word), "{word} in {}", path.display());
         }
+    }
+}
+
+/// Every reason code is explained to the operator, with its status.
+#[test]
+fn every_reason_code_is_documented() {
+    let docs = std::fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    for info in ringway_core::error::REASONS {
+        let row = format!("| `{}` | {} |", info.code, info.status);
+        assert!(docs.contains(&row), "docs/operations.md has no row that starts with {row}");
     }
 }
