@@ -50,6 +50,10 @@ struct Connection {
     /// Operations that have not completed for good.
     operations: u32,
     ended: bool,
+    /// The first request has been looked at.
+    begun: bool,
+    /// The first request is to be the last.
+    closing: bool,
 }
 
 const ACCEPT: u8 = 0x10;
@@ -142,6 +146,11 @@ impl Origin {
             connection.owed = connection.owed.saturating_sub(1);
             if connection.owed > 0 {
                 connection.start_reply(self.reply, index, ring)?;
+            } else if connection.closing
+                && let Some(socket) = &connection.socket
+            {
+                // SAFETY: no pointers.
+                unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
             }
         }
         self.reap(index);
@@ -209,6 +218,9 @@ impl Connection {
                 self.ended |= bytes.len() > HEAD_BYTES_MAX;
                 break;
             };
+            if !std::mem::replace(&mut self.begun, true) {
+                self.closing = asks_to_close(&bytes[..head_bytes]);
+            }
             bytes = &bytes[head_bytes..];
             self.body_left = body_bytes;
             requests += u32::from(body_bytes == 0);
@@ -237,6 +249,13 @@ impl Connection {
         self.operations += 1;
         Ok(())
     }
+}
+
+/// Whether a request asks to be the only one of its connection, which is looked for in the first only. A proxy asks for itself; a bare relay passes the client's
+/// wish on, and somebody has to fulfil it.
+fn asks_to_close(head: &[u8]) -> bool {
+    const FIELD: &[u8] = b"\r\nconnection: close\r\n";
+    head.windows(FIELD.len()).any(|window| window.eq_ignore_ascii_case(FIELD))
 }
 
 impl Reply {
