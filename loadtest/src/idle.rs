@@ -57,7 +57,7 @@ pub fn run(config: &IdleConfig) -> io::Result<IdleReport> {
 fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>> {
     let mut open = Vec::with_capacity(connections as usize);
     for number in 0..connections {
-        let mut stream = open_one(config.target, number / PER_SOURCE_MAX)
+        let mut stream = open_patiently(config.target, number / PER_SOURCE_MAX)
             .map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")))?;
         if config.request {
             ask(&mut stream).map_err(|error| {
@@ -67,6 +67,16 @@ fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>
         open.push(stream);
     }
     Ok(open)
+}
+
+/// A connect that a signal interrupts goes on without us: another socket is simpler than waiting for it.
+fn open_patiently(target: SocketAddr, source: u32) -> io::Result<TcpStream> {
+    loop {
+        match open_one(target, source) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn open_one(target: SocketAddr, source: u32) -> io::Result<TcpStream> {
@@ -89,7 +99,10 @@ fn ask(stream: &mut TcpStream) -> io::Result<()> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let count = stream.read(&mut buffer)?;
+        let count = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
         if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the response"));
         }
