@@ -188,9 +188,11 @@ mod tests {
             for accept in [&b""[..], b"application/json"] {
                 let text = render(info.reason, accept);
                 let (head, body) = text.split_once("\r\n\r\n").unwrap();
+                // Each field with its line end, the last one too.
+                let head = format!("{head}\r\n");
                 assert!(head.starts_with(&format!("HTTP/1.1 {} ", info.status)), "{head}");
                 assert!(head.contains(&format!("x-ringway-reason: {}\r\n", info.code)), "{head}");
-                assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+                assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
             }
         }
     }
