@@ -11,6 +11,7 @@ use super::operations::Buffers;
 use super::socket::{Id, Socket};
 use super::{Report, Rng, SimConfig};
 use crate::io::Address;
+use crate::io::uring::is_accept;
 
 /// Turns of the loop at one moment of virtual time after which the loop is taken to spin.
 const TURNS_MAX: u32 = 100_000;
@@ -298,7 +299,9 @@ impl Kernel {
 
     /// The result without what differs from run to run: the numbers of accepted descriptors.
     fn traced(&self, cqe: &Cqe) -> u64 {
-        if self.fds.contains_key(&cqe.result) { 0 } else { cqe.result as u64 }
+        // Only of an accept: elsewhere a count of bytes may happen to be the number of a descriptor.
+        let descriptor = is_accept(cqe.user_data) && self.fds.contains_key(&cqe.result);
+        if descriptor { 0 } else { cqe.result as u64 }
     }
 
     pub(super) fn by_fd(&mut self, fd: RawFd) -> Option<&mut Socket> {

@@ -38,6 +38,12 @@ use super::{Chunk, RuntimeConfig};
 /// How long a shutdown waits for the kernel to let go of our memory; then the memory is leaked.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Whether a completion is one of an accept.
+#[cfg(feature = "sim")]
+pub(super) fn is_accept(user_data: u64) -> bool {
+    matches!(ops::of(user_data), Some((Op::Accept, _)))
+}
+
 pub(crate) struct Uring {
     // Declared first: dropped first, so that the kernel has let go of the buffer ring when that is unmapped.
     ring: Ring,
