@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod http1;
+pub mod http2;
 pub mod message;
 pub mod proxy_protocol;
 pub mod websocket;

@@ -139,6 +139,8 @@ pub struct Field {
     /// Meant for this connection only: a standard hop-by-hop field, or one that `Connection` names. Framing
     /// fields (`Transfer-Encoding`, `Content-Length`) are only marked where they are written anew.
     pub hop_by_hop: bool,
+    /// HTTP/2: came as a literal that no hop may put into a table (RFC 7541 6.2.3), and leaves as one.
+    pub never_indexed: bool,
 }
 
 /// A request head. Reusable: parsing clears and refills it and keeps the capacity of `fields`.
@@ -170,6 +172,8 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// The value of `Upgrade`, where `Connection` names it, the version is 1.1 and there is no body.
     pub upgrade: Option<Span>,
+    /// HTTP/2: an extended CONNECT (RFC 8441), shown as the GET with `upgrade` that it is in HTTP/1.1.
+    pub extended_connect: bool,
     /// `TE` lists `trailers` (RFC 9110 10.1.4).
     pub te_trailers: bool,
     /// Some field must not be forwarded.

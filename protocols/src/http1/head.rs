@@ -162,7 +162,7 @@ pub(super) fn collect_fields(
         };
         found.hop_by_hop_fields |= hop_by_hop;
         found.kinds.insert(kind);
-        fields.push(Field { name, value, kind, hop_by_hop });
+        fields.push(Field { name, value, kind, hop_by_hop, never_indexed: false });
     }
     // The last line and the empty line after it.
     if !ends_with_crlf(bytes, head_end) || !ends_with_crlf(bytes, head_end.saturating_sub(2)) {
