@@ -26,7 +26,10 @@ mod request;
 mod response;
 mod write;
 
-pub(crate) use head::list;
+pub(crate) use body::FORBIDDEN_TRAILERS;
+pub(crate) use diagnose::is_token;
+pub(crate) use head::{HOP_BY_HOP, content_length, list};
+pub(crate) use request::{expectation, split_query};
 
 pub use body::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
 pub use error::{RequestError, ResponseError};

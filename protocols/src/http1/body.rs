@@ -340,7 +340,7 @@ struct Trailers {
 }
 
 /// RFC 9110 6.5.1: what must be known before the content is.
-const FORBIDDEN: KindSet = KindSet::of(&[
+pub(crate) const FORBIDDEN_TRAILERS: KindSet = KindSet::of(&[
     FieldKind::Host,
     FieldKind::ContentLength,
     FieldKind::TransferEncoding,
@@ -396,7 +396,7 @@ impl Trailers {
             }
             (State::TrailerName, b':') => {
                 let name = self.name.get(..usize::from(self.name_len)).unwrap_or_default();
-                let forbidden = FORBIDDEN.contains(FieldKind::of(name));
+                let forbidden = FORBIDDEN_TRAILERS.contains(FieldKind::of(name));
                 if forbidden { Err(BodyError::ForbiddenTrailer) } else { Ok(State::TrailerValue) }
             }
             (State::TrailerName, byte) if is_token(byte) => {

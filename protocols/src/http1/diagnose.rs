@@ -57,7 +57,7 @@ fn line_rule(text: &[u8], ended: bool) -> Option<HeadError> {
 }
 
 /// `tchar` of RFC 9110 5.6.2.
-pub(crate) fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+'
         | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }

@@ -120,7 +120,7 @@ pub(super) struct Found {
 
 /// Standard fields that are never forwarded (RFC 9110 7.6.1). `Proxy-Authenticate` and `Proxy-Authorization`
 /// are for the next proxy (RFC 9110 11.7), which a gateway is: they end here.
-const HOP_BY_HOP: KindSet = KindSet::of(&[
+pub(crate) const HOP_BY_HOP: KindSet = KindSet::of(&[
     FieldKind::Connection,
     FieldKind::KeepAlive,
     FieldKind::ProxyConnection,
@@ -249,7 +249,7 @@ pub(super) fn framing_rewrite(found: &Found, declared: Declared) -> FramingRewri
 }
 
 /// RFC 9110 8.6: digits only. Lengths above what a signed 64-bit integer holds are refused, as readers differ there.
-fn content_length(value: &[u8]) -> Result<u64, HeadError> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     const DIGITS_MAX: usize = 19;
     if value.is_empty() || value.len() > DIGITS_MAX {
         return Err(HeadError::InvalidContentLength);

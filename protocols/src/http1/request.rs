@@ -176,7 +176,7 @@ fn split_absolute(target: &[u8], start: usize, head: &mut RequestHead) -> Result
     Ok(())
 }
 
-fn split_query(path: &[u8], start: usize, head: &mut RequestHead) {
+pub(crate) fn split_query(path: &[u8], start: usize, head: &mut RequestHead) {
     match path.iter().position(|b| *b == b'?') {
         Some(at) => {
             head.path = span(start, at);
@@ -250,7 +250,7 @@ fn connection(bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> 
 }
 
 /// RFC 9110 10.1.1.
-fn expectation(bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+pub(crate) fn expectation(bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
     if !head.kinds.contains(FieldKind::Expect) {
         return Ok(());
     }
@@ -261,7 +261,7 @@ fn expectation(bytes: &[u8], head: &mut RequestHead) -> Result<(), RequestError>
     if !field.value.of(bytes).eq_ignore_ascii_case(b"100-continue") {
         return Err(RequestError::UnknownExpectation);
     }
-    if head.version == Version::Http11 && head.body != BodyLength::Empty {
+    if head.version != Version::Http10 && head.body != BodyLength::Empty {
         head.expect_continue = true;
     } else {
         // To be ignored in HTTP/1.0 and without a body, so it must not reach an origin that would act on it.

@@ -113,6 +113,7 @@ pub struct ResponseEdits<'a> {
 /// Whether the head has to be written anew. If not, the received bytes may be sent as they are.
 pub fn response_needs_edit(head: &ResponseHead, edits: &ResponseEdits<'_>) -> bool {
     head.rewrite_status_line
+        || head.framing_rewrite != FramingRewrite::None
         || head.hop_by_hop_fields
         || !edits.append.is_empty()
         || edits.connection != ConnectionField::None
