@@ -219,7 +219,8 @@ fn write_length(out: &mut Vec<u8>, rewrite: FramingRewrite, kinds: KindSet, drop
 
 /// `name: value\r\n` lines.
 fn write_lines(out: &mut Vec<u8>, lines: &[u8]) {
-    for line in lines.split(|b| *b == b'\n') {
+    let mut rest = lines;
+    while let Some(line) = next_line(&mut rest) {
         let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
@@ -228,6 +229,23 @@ fn write_lines(out: &mut Vec<u8>, lines: &[u8]) {
             encoder::field(out, kind, name, value, is_secret(kind, value));
         }
     }
+}
+
+/// Takes a line, without its LF, from the front of `rest`. Eight bytes at a time: this runs for every head.
+fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, tail) = rest.as_chunks::<8>();
+    let found = words.iter().enumerate().find_map(|(at, word)| {
+        // A byte that is LF is zero here, and only then (or above one that is) is its high bit set.
+        let word = u64::from_le_bytes(*word) ^ (LOW * b'\n' as u64);
+        let zeros = word.wrapping_sub(LOW) & !word & HIGH;
+        (zeros != 0).then(|| at * 8 + zeros.trailing_zeros() as usize / 8)
+    });
+    let end = found.or_else(|| Some(words.len() * 8 + tail.iter().position(|b| *b == b'\n')?))?;
+    let (line, after) = rest.split_at_checked(end)?;
+    *rest = after.get(1..).unwrap_or_default();
+    Some(line)
 }
 
 fn is_named(field: &Field, bytes: &[u8], name: &[u8]) -> bool {
