@@ -135,6 +135,17 @@ impl SendState {
         })
     }
 
+    fn push(&mut self, key: u32, part: Part) {
+        if part.is_empty() {
+            return;
+        }
+        if let Part::Chunk(chunk) = &part {
+            chunk.set_holder(key);
+        }
+        self.unsent += part.len();
+        self.parts.push_back(part);
+    }
+
     /// Fills the iovecs from the front of the queue: how many, and how many bytes they cover.
     pub(super) fn gather(&mut self) -> (usize, usize) {
         let (mut count, mut bytes, mut offset) = (0, 0, self.offset);
@@ -312,16 +323,20 @@ impl Slot {
 
     /// Queues parts. False when there was nothing in them.
     pub(super) fn enqueue(&mut self, rt: &Runtime, key: u32, parts: Parts) -> bool {
-        let send =
-            self.send.get_or_insert_with(|| rt.send_states.borrow_mut().pop().unwrap_or_else(SendState::new));
-        for part in parts.list.into_iter().flatten().filter(|part| !part.is_empty()) {
-            if let Part::Chunk(chunk) = &part {
-                chunk.set_holder(key);
-            }
-            send.unsent += part.len();
-            send.parts.push_back(part);
-        }
+        let send = self.sending(rt);
+        parts.list.into_iter().flatten().for_each(|part| send.push(key, part));
         send.unsent > 0
+    }
+
+    /// Like [`Slot::enqueue`], for a list of any length, which is emptied.
+    pub(super) fn enqueue_all(&mut self, rt: &Runtime, key: u32, parts: &mut VecDeque<Part>) -> bool {
+        let send = self.sending(rt);
+        parts.drain(..).for_each(|part| send.push(key, part));
+        send.unsent > 0
+    }
+
+    fn sending(&mut self, rt: &Runtime) -> &mut SendState {
+        self.send.get_or_insert_with(|| rt.send_states.borrow_mut().pop().unwrap_or_else(SendState::new))
     }
 
     /// The kernel accepted `n` bytes. Returns who waited for that.

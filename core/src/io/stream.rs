@@ -1,5 +1,6 @@
 //! `Stream`: a TCP or UNIX stream socket of one worker.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -11,7 +12,7 @@ use super::error::{ended, errno_error};
 use super::runtime::Runtime;
 use super::slot::{Slot, flag};
 use super::socket::{self, SockAddr};
-use super::{Address, Chunk, Parts};
+use super::{Address, Chunk, Part, Parts};
 
 /// A connected stream socket. Dropping it cancels what is under way and closes it. Bytes that were not
 /// [`sent`](Stream::sent) by then are lost, and the peer sees a reset instead of an end: half a message must not
@@ -191,6 +192,32 @@ impl Stream {
             }
             Ok(())
         })?
+    }
+
+    /// Like [`Stream::send`], for any number of pieces. The list is empty afterwards.
+    ///
+    /// # Errors
+    /// As [`Stream::send`]; the pieces are dropped.
+    pub fn send_all(&self, parts: &mut VecDeque<Part>) -> io::Result<()> {
+        let result = self.with(|rt| {
+            let mut slots = rt.slots.borrow_mut();
+            let slot = slots.get_mut(self.key).ok_or_else(ended)?;
+            if slot.send_error != 0 {
+                return Err(errno_error(slot.send_error));
+            }
+            if slot.has(flag::SHUT | flag::SHUT_WANTED) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if slot.enqueue_all(rt, self.key, parts) && !slot.has(flag::SEND_BUSY | flag::SEND_LISTED) {
+                let waker = rt.driver.start_send(rt, self.key, slot);
+                drop(slots);
+                waker.into_iter().for_each(Waker::wake);
+            }
+            Ok(())
+        });
+        // Under no borrow: a piece may be the last reference to its buffer.
+        parts.clear();
+        result?
     }
 
     /// Bytes given to [`Stream::send`] that the kernel has not accepted yet.

@@ -4,6 +4,11 @@
 //! exchange. Those live in [`busy`], which is allocated when a request begins and let go when the connection
 //! has been quiet for [`WARM`].
 
+mod close;
+mod preface;
+mod proxy_header;
+mod upgrade;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -13,36 +18,40 @@ use std::time::{Duration, Instant};
 
 use ringway_protocols::http1::{self, HeadLimits, HeadProgress, Parsed, RequestError};
 use ringway_protocols::message::{RequestHead, ResponseHead};
-use ringway_protocols::proxy_protocol;
 
 use crate::config::{ListenerConfig, ListenerLimits};
 use crate::error::Reason;
 use crate::exchange::{self, Failure, Next};
+use crate::http2::{self, server::Upgraded};
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
 use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::listener::ListenerSlot;
 use crate::shared::{ClientPermit, Permit};
 use crate::worker::{View, Worker};
+pub use close::linger;
+use preface::Told;
+use proxy_header::{owes_proxy_header, receive_proxy_header};
 
 /// How long a connection stays in its busy form after a request. A client that sends one request after the
 /// other never pays for the change of form; an idle one soon costs little.
 const WARM: Duration = Duration::from_millis(50);
-/// A connection closed with an error is read for at most this long and this much, so that the client gets to
-/// see the answer: closing a socket with unread bytes makes the kernel reset it (RFC 9112 section 9.6).
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// A client connection.
 pub struct Downstream {
     pub stream: Stream,
     pub timer: Timer,
+    /// Received and not yet consumed: pipelined requests, or the start of a body.
+    pub unread: Option<Chunk>,
+    pub requests: u64,
+    owner: Owner,
+}
+
+/// Whose a connection is: what stays the same from its first byte to its last, whatever it speaks.
+pub struct Owner {
     /// The other end of the socket.
     pub peer: Option<SocketAddr>,
     /// Whom a PROXY protocol header names. Boxed, because few connections have one.
     named: Option<Box<SocketAddr>>,
-    /// Received and not yet consumed: pipelined requests, or the start of a body.
-    pub unread: Option<Chunk>,
-    pub requests: u64,
     open: Open,
     _permit: Permit,
     _client_permit: Option<Box<ClientPermit>>,
@@ -57,19 +66,37 @@ impl Downstream {
         permit: Permit,
         client_permit: Option<ClientPermit>,
     ) -> Self {
-        Downstream {
-            stream,
-            timer: Timer::new(),
+        let owner = Owner {
             peer,
             named: None,
-            unread: None,
-            requests: 0,
             open: Open::new(worker, slot),
             _permit: permit,
             _client_permit: client_permit.map(Box::new),
-        }
+        };
+        Downstream { stream, timer: Timer::new(), unread: None, requests: 0, owner }
     }
 
+    /// Who speaks: the peer, or whom its PROXY protocol header names.
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.owner.client()
+    }
+
+    /// The listener as the configuration in `view` has it; `None` once it was removed.
+    pub fn listener<'a>(&self, view: &'a View) -> Option<(usize, &'a ListenerConfig)> {
+        self.owner.listener(view)
+    }
+
+    /// Takes it apart, for another protocol than HTTP/1.1.
+    pub fn dismantle(self) -> (Stream, Timer, Option<Chunk>, Owner) {
+        (self.stream, self.timer, self.unread, self.owner)
+    }
+
+    fn limits(&self, worker: &Worker) -> Option<ListenerLimits> {
+        self.listener(&worker.view()).map(|(_, config)| config.limits)
+    }
+}
+
+impl Owner {
     /// Who speaks: the peer, or whom its PROXY protocol header names.
     pub fn client(&self) -> Option<SocketAddr> {
         self.named.as_deref().copied().or(self.peer)
@@ -81,8 +108,9 @@ impl Downstream {
         view.config().listeners.get(index).map(|config| (index, &**config))
     }
 
-    fn limits(&self, worker: &Worker) -> Option<ListenerLimits> {
-        self.listener(&worker.view()).map(|(_, config)| config.limits)
+    /// The listener is not in the configuration any more.
+    pub fn is_removed(&self) -> bool {
+        self.open.slot.index.get().is_none()
     }
 }
 
@@ -113,18 +141,38 @@ impl Drop for Open {
 #[expect(clippy::manual_async_fn, reason = "half the size, see above")]
 pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = ()> {
     async move {
-        let (worker, conn) = (&worker, &mut conn);
-        if owes_proxy_header(conn, worker) && !Box::pin(receive_proxy_header(worker, conn)).await {
+        if owes_proxy_header(&conn, &worker) && !Box::pin(receive_proxy_header(&worker, &mut conn)).await {
             worker.stats.refused.count(Reason::BadRequest);
             conn.stream.reset_on_close();
             return;
         }
-        while wait_for_request(worker, conn).await {
-            if !Box::pin(busy(worker, conn)).await {
-                return;
+        let mut started = None;
+        while wait_for_request(&worker, &mut conn).await {
+            // HTTP/2 begins with its preface, and only there (RFC 9113 3.4).
+            if conn.requests == 0 && preface::may_follow(&worker, &conn) {
+                match Box::pin(preface::receive(&worker, &mut conn)).await {
+                    Told::Http2 => return Box::pin(http2::server::serve(worker, conn, None)).await,
+                    Told::Http1 { since } => started = Some(since),
+                    Told::Closed => return,
+                }
+            }
+            match Box::pin(busy(&worker, &mut conn, started.take())).await {
+                After::Idle => {}
+                After::Closed => return,
+                After::Http2(upgraded) => {
+                    return Box::pin(http2::server::serve(worker, conn, Some(*upgraded))).await;
+                }
             }
         }
     }
+}
+
+/// What follows when requests of HTTP/1.1 come no more.
+enum After {
+    Idle,
+    Closed,
+    /// The client has asked for HTTP/2, and got it.
+    Http2(Box<Upgraded>),
 }
 
 /// Waits, without holding a buffer, until the client has sent something. `false`: the connection is over.
@@ -142,7 +190,7 @@ async fn wait_for_request(worker: &Worker, conn: &mut Downstream) -> bool {
     loop {
         conn.timer.arm(rt::now() + idle_timeout);
         let event = poll_fn(|cx| {
-            if worker.is_draining() || conn.open.slot.index.get().is_none() {
+            if worker.is_draining() || conn.owner.is_removed() {
                 return Poll::Ready(None);
             }
             if let Poll::Ready(received) = conn.stream.poll_recv(cx) {
@@ -173,16 +221,19 @@ async fn close_idle(conn: &Downstream, timeout: Duration) -> bool {
     false
 }
 
-/// Requests, one after the other, for as long as they keep coming. `true`: the connection is idle again.
-async fn busy(worker: &Rc<Worker>, conn: &mut Downstream) -> bool {
+/// Requests, one after the other, for as long as they keep coming. The first one began at `since`, if that was before now.
+async fn busy(worker: &Rc<Worker>, conn: &mut Downstream, mut since: Option<Instant>) -> After {
     let mut request = RequestHead::default();
     let mut response = ResponseHead::default();
     loop {
         let view = worker.view();
-        let Some((listener, config)) = conn.listener(&view) else { return false };
-        let started = rt::now();
+        let Some((listener, config)) = conn.listener(&view) else { return After::Closed };
+        let started = since.take().unwrap_or_else(rt::now);
         let next = match read_head(conn, &config.limits, &mut request, started).await {
             HeadRead::Complete(bytes) => {
+                if let Some(upgraded) = upgrade::accept(config, conn, &mut request, &bytes) {
+                    return After::Http2(upgraded);
+                }
                 conn.requests += 1;
                 let received = exchange::Received { listener, head: &request, bytes: &bytes, started };
                 exchange::run(worker, conn, &view, received, &mut response).await
@@ -193,30 +244,31 @@ async fn busy(worker: &Rc<Worker>, conn: &mut Downstream) -> bool {
                 let received = exchange::Received { listener, head: &request, bytes: &bytes, started };
                 exchange::refuse_head(worker, conn, &view, received, failure)
             }
-            HeadRead::Closed => return false,
+            HeadRead::Closed => return After::Closed,
         };
         match next {
             Next::KeepAlive => {}
             // RFC 9112 section 9.6: a client that did not ask for the close may have sent more by now, and closing
             // over unread bytes makes the kernel reset the response away.
             Next::Close if request.keep_alive => {
-                linger(conn, config.limits.response_body_timeout).await;
-                return false;
+                close::linger(&conn.stream, config.limits.response_body_timeout).await;
+                return After::Closed;
             }
             Next::Close => {
                 let _ =
                     rt::timeout_at(rt::now() + config.limits.response_body_timeout, conn.stream.sent()).await;
-                return false;
+                return After::Closed;
             }
             Next::Linger => {
-                Box::pin(linger(conn, config.limits.response_body_timeout)).await;
-                return false;
+                conn.unread = None;
+                Box::pin(close::linger(&conn.stream, config.limits.response_body_timeout)).await;
+                return After::Closed;
             }
-            Next::Gone => return false,
+            Next::Gone => return After::Closed,
         }
         drop(view);
         if conn.unread.is_none() && !stays_warm(worker, conn).await {
-            return true;
+            return After::Idle;
         }
     }
 }
@@ -225,7 +277,7 @@ async fn busy(worker: &Rc<Worker>, conn: &mut Downstream) -> bool {
 async fn stays_warm(worker: &Worker, conn: &mut Downstream) -> bool {
     conn.timer.arm(rt::now() + WARM);
     let chunk = poll_fn(|cx| {
-        if worker.is_draining() || conn.open.slot.index.get().is_none() {
+        if worker.is_draining() || conn.owner.is_removed() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(received) = conn.stream.poll_recv(cx) {
@@ -345,84 +397,5 @@ fn reason_of(error: RequestError) -> Reason {
         RequestError::TargetTooLong => Reason::TargetTooLong,
         RequestError::UnknownExpectation => Reason::ExpectationFailed,
         _ => Reason::BadRequest,
-    }
-}
-
-/// Closes so that the client sees the answer although it was still sending.
-async fn linger(conn: &mut Downstream, send_timeout: Duration) {
-    conn.unread = None;
-    if !matches!(rt::timeout_at(rt::now() + send_timeout, conn.stream.sent()).await, Ok(Ok(()))) {
-        conn.stream.reset_on_close();
-        return;
-    }
-    conn.stream.shutdown_write();
-    let mut discarded = 0;
-    let discard = async {
-        while discarded < LINGER_BYTES_MAX {
-            match conn.stream.recv().await {
-                Ok(chunk) if !chunk.is_empty() => discarded += chunk.len(),
-                _ => return,
-            }
-        }
-    };
-    let _ = rt::timeout_at(rt::now() + LINGER_TIMEOUT, discard).await;
-}
-
-fn owes_proxy_header(conn: &Downstream, worker: &Worker) -> bool {
-    let view = worker.view();
-    let Some((_, config)) = conn.listener(&view) else { return false };
-    conn.peer.is_some_and(|peer| config.proxy_protocol_from.iter().any(|block| block.contains(peer.ip())))
-}
-
-/// Reads the PROXY protocol header that must come first. `false`: there was none that can be believed.
-async fn receive_proxy_header(worker: &Worker, conn: &mut Downstream) -> bool {
-    let Some(limits) = conn.limits(worker) else { return false };
-    let deadline = rt::now() + limits.header_timeout;
-    let mut bytes = Vec::new();
-    loop {
-        let Ok(Ok(chunk)) = rt::timeout_at(deadline, conn.stream.recv()).await else { return false };
-        if chunk.is_empty() {
-            return false;
-        }
-        bytes.extend_from_slice(&chunk);
-        match proxy_protocol::parse(&bytes) {
-            Ok(proxy_protocol::Parsed::Complete(header)) => {
-                // The header was incomplete without this chunk, so what follows it lies inside the chunk.
-                let beyond = bytes.len().saturating_sub(header.bytes);
-                let rest = chunk.slice(chunk.len().saturating_sub(beyond)..chunk.len());
-                conn.unread = (!rest.is_empty()).then_some(rest);
-                conn.named = header.addresses.map(|addresses| Box::new(addresses.source));
-                return true;
-            }
-            Ok(proxy_protocol::Parsed::NeedMore) => {}
-            Err(_) => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Size of the future that a function returns, without calling it.
-    fn future_bytes<F, R>(_: F) -> usize
-    where
-        F: FnOnce(&'static Rc<Worker>, &'static mut Downstream) -> R,
-    {
-        size_of::<R>()
-    }
-
-    #[test]
-    fn an_idle_connection_is_small_and_a_busy_one_fits_the_cache() {
-        let idle = future_bytes(|worker, _| {
-            // The connection is moved in: its size is part of the future's.
-            fn take() -> Downstream {
-                unreachable!("the closure is never called")
-            }
-            serve(Rc::clone(worker), take())
-        });
-        let busy = future_bytes(busy);
-        assert!(idle <= 320, "idle: {idle} bytes");
-        assert!(busy <= 2048, "busy: {busy} bytes");
     }
 }
