@@ -9,6 +9,7 @@ pub mod downstream;
 pub mod error;
 pub mod exchange;
 pub mod head_buffer;
+pub mod http2;
 pub mod io;
 pub mod listener;
 pub mod log;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use ringway_protocols::http2::PREFACE;
 
 use super::{Downstream, receive_until_timeout};
+use crate::http2;
 use crate::io::{self as rt, Chunk};
 use crate::worker::Worker;
 
@@ -22,7 +23,7 @@ pub(super) enum Told {
 /// Whether what has come may be the start of the preface, and the listener speaks HTTP/2.
 pub(super) fn may_follow(worker: &Worker, conn: &Downstream) -> bool {
     conn.unread.as_ref().is_some_and(|chunk| begins(chunk).is_some())
-        && conn.listener(&worker.view()).is_some_and(|(_, config)| config.http2.enabled)
+        && conn.listener(&worker.view()).is_some_and(|(_, config)| http2::settings::of(config).enabled)
 }
 
 /// Receives until it is told. All that came is in `conn.unread` then.

@@ -9,7 +9,9 @@ use crate::worker::Worker;
 pub(super) fn owes_proxy_header(conn: &Downstream, worker: &Worker) -> bool {
     let view = worker.view();
     let Some((_, config)) = conn.listener(&view) else { return false };
-    conn.owner.peer.is_some_and(|peer| config.proxy_protocol_from.iter().any(|block| block.contains(peer.ip())))
+    conn.owner
+        .peer
+        .is_some_and(|peer| config.proxy_protocol_from.iter().any(|block| block.contains(peer.ip())))
 }
 
 /// Reads the PROXY protocol header that must come first. `false`: there was none that can be believed.

@@ -1,12 +1,13 @@
 //! `Upgrade: h2c`: HTTP/2 on a connection that began with a request of HTTP/1.1 (RFC 7540 3.2, which RFC 9113 3.1 leaves to
 //! those who still want it: off unless the listener says otherwise, and never forwarded).
 
-use ringway_protocols::http2::decode_settings_field;
 use ringway_protocols::message::{RequestHead, Version};
 
 use super::Downstream;
 use crate::config::ListenerConfig;
-use crate::http2::{ReceivedRequest, server::Upgraded};
+use crate::http2::ReceivedRequest;
+use crate::http2::server::Upgraded;
+use crate::http2::settings;
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
 
@@ -18,7 +19,8 @@ pub(super) fn accept(
     bytes: &[u8],
 ) -> Option<Box<Upgraded>> {
     // `upgrade` is only set for HTTP/1.1, where `Connection` names it, and where there is no body.
-    let asked = head.upgrade.filter(|_| config.http2.enabled && config.http2.upgrade)?;
+    let http2 = settings::of(config);
+    let asked = head.upgrade.filter(|_| http2.enabled && http2.upgrade)?;
     if !lists_h2c(asked.of(bytes)) {
         return None;
     }
@@ -28,7 +30,7 @@ pub(super) fn accept(
     if more.is_some() || !settings.hop_by_hop {
         return None;
     }
-    let settings = decode_settings_field(settings.value.of(bytes))?;
+    let settings = decode_base64url(settings.value.of(bytes))?;
     conn.stream.send(SWITCHING).ok()?;
     let mut request = ReceivedRequest::take();
     let received = &mut *request;
@@ -48,4 +50,59 @@ fn lists_h2c(value: &[u8]) -> bool {
 
 fn is_settings(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"http2-settings")
+}
+
+/// RFC 4648 5, without padding, as RFC 7540 3.2.1 has it.
+fn decode_base64url(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut pending, mut bits) = (0u32, 0);
+    for byte in text {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        pending = pending << 6 | u32::from(digit);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((pending >> bits) as u8);
+            pending &= (1 << bits) - 1;
+        }
+    }
+    // One digit left over is no byte, and bits left over are zero.
+    (bits < 6 && pending == 0).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_base64url_without_padding() {
+        let check = |text: &str, expected: Option<&[u8]>| {
+            assert_eq!(decode_base64url(text.as_bytes()).as_deref(), expected, "{text:?}");
+        };
+        check("", Some(b""));
+        check("AAMAAABkAAQAAP__", Some(b"\0\x03\0\0\0\x64\0\x04\0\0\xff\xff"));
+        check("AA", Some(b"\0"));
+        check("AAA", Some(b"\0\0"));
+        check("A", None);
+        check("AB", None);
+        check("AA==", None);
+        check("A+/A", None);
+        check("A A", None);
+    }
+
+    #[test]
+    fn h2c_may_be_one_of_several_protocols() {
+        for (value, expected) in
+            [("h2c", true), ("H2C", true), ("foo, h2c", true), ("h2", false), ("h2c2", false), ("", false)]
+        {
+            assert_eq!(lists_h2c(value.as_bytes()), expected, "{value}");
+        }
+    }
 }

@@ -6,7 +6,10 @@
 mod attempt;
 mod download;
 mod forwarding;
+mod stream;
 mod upload;
+
+pub use stream::run_stream;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

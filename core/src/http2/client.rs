@@ -35,7 +35,12 @@ pub struct Client {
 
 /// Starts to speak HTTP/2 on a connected socket: the preface and SETTINGS go out at once, requests may follow without
 /// waiting (RFC 9113 3.4). `window` is how many bytes may wait for the socket.
-pub fn connect_client(stream: Stream, config: &ConnectionConfig, times: ClientTimes, window: usize) -> Client {
+pub fn connect_client(
+    stream: Stream,
+    config: &ConnectionConfig,
+    times: ClientTimes,
+    window: usize,
+) -> Client {
     let now = rt::now();
     let connection = Connection::new(Role::Client, config, window, now);
     let task = Task {
@@ -88,7 +93,7 @@ impl Client {
 
     /// The origin has sent its SETTINGS: it does speak HTTP/2.
     pub fn is_confirmed(&self) -> bool {
-        self.connection.state.borrow().confirmed
+        self.connection.state.borrow().machine.settings_received()
     }
 
     /// When something last came from the origin.
@@ -119,7 +124,7 @@ impl Client {
 
     /// Closes now: its streams fail.
     pub fn close(&self) {
-        let error = StreamError { code: ErrorCode::Cancel, by_peer: false, safe_to_retry: false, connection_lost: true };
+        let error = StreamError { code: ErrorCode::Cancel, connection_lost: true, ..StreamError::GONE };
         self.connection.fail_streams(error);
         self.end();
     }
@@ -169,7 +174,7 @@ impl Task {
             Ended::TimedOut(TimedOut::Settings) => (ErrorCode::SettingsTimeout, false),
             Ended::TimedOut(_) => (ErrorCode::Cancel, false),
         };
-        connection.fail_streams(StreamError { code, by_peer, safe_to_retry: false, connection_lost: true });
+        connection.fail_streams(StreamError { code, by_peer, connection_lost: true, ..StreamError::GONE });
         if !matches!(ended, Ended::Lost(_)) {
             connection.goaway(code);
             connection.write_rest(&stream);
@@ -196,7 +201,11 @@ impl Task {
         let (idle, over, acknowledged) = {
             let state = connection.state.borrow();
             let ending = state.ending || state.goaway.is_some();
-            (state.handles == 0, state.closed || (ending && state.handles == 0), state.machine.settings_acked())
+            (
+                state.handles == 0,
+                state.closed || (ending && state.handles == 0),
+                state.machine.settings_acked(),
+            )
         };
         if over {
             return Err(Ended::Finished);

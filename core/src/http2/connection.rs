@@ -37,7 +37,7 @@ pub(super) struct State {
     /// Room that was promised to streams and not used yet.
     reserved: usize,
     /// Streams that hold receive buffers since this turn of the connection.
-    pub(super) fresh: Vec<u32>,
+    pub(super) fresh: Vec<usize>,
     pub(super) handles: u32,
     task: Option<Waker>,
     /// The task runs or is about to.
@@ -46,10 +46,10 @@ pub(super) struct State {
     pub(super) patience_ends: Option<Instant>,
     /// What the peer's GOAWAY said.
     pub(super) goaway: Option<ErrorCode>,
+    /// Requests that were malformed and reset.
+    pub(super) malformed: u64,
     /// PINGs that were answered.
     pub(super) pongs: u64,
-    /// The peer's SETTINGS have come.
-    pub(super) confirmed: bool,
     pub(super) received_at: Instant,
     /// Client role: no new streams, and the end when the last has ended.
     pub(super) ending: bool,
@@ -76,8 +76,8 @@ impl Connection {
             awake: true,
             patience_ends: None,
             goaway: None,
+            malformed: 0,
             pongs: 0,
-            confirmed: false,
             received_at: now,
             ending: false,
             changes: 0,
@@ -110,7 +110,7 @@ impl Connection {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         for slot in state.fresh.drain(..) {
-            if let Some(stream) = state.streams.get_mut(slot as usize)
+            if let Some(stream) = state.streams.get_mut(slot)
                 && stream.inbox.holds_buffers()
             {
                 stream.inbox.copy_out();
@@ -194,19 +194,19 @@ impl Connection {
         if state.machine.output().is_empty() {
             give_vec(std::mem::take(state.machine.output()));
         }
-        state.machine.shrink();
+        state.machine.release_memory();
     }
 }
 
 impl State {
     /// The stream of a key, unless its place has another one by now.
     pub(super) fn stream(&mut self, key: StreamKey) -> Option<&mut StreamState> {
-        self.streams.get_mut(key.slot() as usize).filter(|stream| stream.id == key.id())
+        self.streams.get_mut(key.slot()).filter(|stream| stream.id == key.id())
     }
 
     /// Makes a place for a new stream.
     pub(super) fn begin(&mut self, key: StreamKey) -> &mut StreamState {
-        let slot = key.slot() as usize;
+        let slot = key.slot();
         if self.streams.len() <= slot {
             self.streams.resize_with(slot + 1, StreamState::default);
         }
@@ -262,7 +262,7 @@ impl State {
     fn grant(&mut self, window: usize) {
         while !self.waiting.is_empty() && self.has_room(window) {
             let Some(key) = self.waiting.pop_front() else { break };
-            let frame = self.machine.frame_bytes_max();
+            let frame = self.machine.peer_settings().frame_bytes_max as usize;
             let Some(stream) = self.stream(key) else { continue };
             stream.listed = false;
             stream.granted = frame;
@@ -280,7 +280,8 @@ impl State {
         window: usize,
     ) -> Poll<Result<usize, StreamError>> {
         let own = self.machine.stream_window(key);
-        let enough = wanted.min(self.machine.peer_stream_window() / 2).clamp(1, FRAME_WORTH_BYTES);
+        let enough =
+            wanted.min(self.machine.peer_settings().stream_window as usize / 2).clamp(1, FRAME_WORTH_BYTES);
         let Some(stream) = self.stream(key) else { return Poll::Ready(Err(StreamError::GONE)) };
         if let Some(error) = stream.error {
             return Poll::Ready(Err(error));

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use ringway_protocols::http2::{ConnectionError, ErrorCode, Event, HeadError, StreamKey};
+use ringway_protocols::http2::{ConnectionError, ErrorCode, Event, HeadError, Role, StreamKey};
 
 use super::connection::{Connection, State};
 use super::handle::StreamHandle;
@@ -43,7 +43,7 @@ impl Connection {
                     state.begin(key).inbox.ended = end;
                     Some((key, request, None))
                 }
-                Some(Event::RefusedHead { key, error }) => {
+                Some(Event::RefusedHead { key, error }) if self.role == Role::Server => {
                     state.begin(key);
                     Some((key, ReceivedRequest::take(), Some(error)))
                 }
@@ -66,7 +66,13 @@ impl State {
     fn dispatch(&mut self, event: Event, slice: impl FnOnce(std::ops::Range<usize>) -> Chunk) {
         match event {
             // The caller's.
-            Event::Request { .. } | Event::RefusedHead { .. } => {}
+            Event::Request { .. } => {}
+            Event::RefusedHead { key, .. } => {
+                if let Some(stream) = self.stream(key) {
+                    stream.fail(StreamError { head_refused: true, ..StreamError::GONE });
+                }
+            }
+            Event::Malformed { .. } => self.malformed += 1,
             Event::Response { key, end } => self.on_response(key, end),
             Event::Trailers { key } => {
                 let mut lines = Vec::new();
@@ -90,7 +96,7 @@ impl State {
             Event::Reset { key, code, by_peer, processed } => {
                 if let Some(stream) = self.stream(key) {
                     let safe_to_retry = !processed;
-                    stream.fail(StreamError { code, by_peer, safe_to_retry, connection_lost: false });
+                    stream.fail(StreamError { code, by_peer, safe_to_retry, ..StreamError::GONE });
                 }
             }
             Event::Writable { key } => {
@@ -102,7 +108,6 @@ impl State {
             // may have got a larger one by new settings.
             Event::AllWritable => self.wake_window_closed(),
             Event::SettingsChanged => {
-                self.confirmed = true;
                 self.wake_window_closed();
                 self.changed();
             }

@@ -19,6 +19,7 @@ mod heads;
 mod inbox;
 mod output;
 pub mod server;
+pub mod settings;
 mod stream;
 
 pub use client::{Client, ClientTimes, connect_client};

@@ -21,6 +21,8 @@ pub struct StreamError {
     pub safe_to_retry: bool,
     /// The whole connection ended.
     pub connection_lost: bool,
+    /// Client role: the response's head is larger than we take.
+    pub head_refused: bool,
 }
 
 impl StreamError {
@@ -30,6 +32,7 @@ impl StreamError {
         by_peer: false,
         safe_to_retry: false,
         connection_lost: false,
+        head_refused: false,
     };
 }
 

@@ -222,6 +222,16 @@ impl Connection {
         0
     }
 
+    /// What the stream's window allows, whatever the connection's does; 0 where it is closed.
+    pub fn stream_window(&self, _key: StreamKey) -> usize {
+        0
+    }
+
+    /// What the connection's window allows to send.
+    pub fn connection_window(&self) -> usize {
+        0
+    }
+
     /// Appends the header of a DATA frame; the caller sends `len` bytes of payload right behind the output. `len` is at
     /// most [`Connection::send_capacity`]; 0 with `end` always goes.
     pub fn send_data_header(&mut self, _key: StreamKey, _len: usize, _end: bool) -> Result<(), StreamGone> {

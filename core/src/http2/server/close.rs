@@ -21,10 +21,10 @@ const STREAMS_TIMEOUT: Duration = Duration::from_secs(5);
 impl Server {
     /// Says what there is to say, closes the socket, and waits for the exchanges to end.
     pub(super) async fn close(self, ended: Ended) {
-        let Server { driver, service, deadlines: _, timer, unread: _ } = self;
+        let Server { driver, service, deadlines, timer, unread: _ } = self;
         drop(timer);
         let connection = driver.connection;
-        let lost = |code, by_peer| StreamError { code, by_peer, safe_to_retry: false, connection_lost: true };
+        let lost = |code, by_peer| StreamError { code, by_peer, connection_lost: true, ..StreamError::GONE };
         let timeout = match ended {
             Ended::Lost(_) | Ended::TimedOut(TimedOut::Socket) => {
                 connection.fail_streams(lost(ErrorCode::Cancel, true));
@@ -34,7 +34,7 @@ impl Server {
             Ended::Finished => {
                 connection.goaway(ErrorCode::NoError);
                 connection.fail_streams(lost(ErrorCode::NoError, false));
-                Some(downstream::LINGER_TIMEOUT)
+                Some(deadlines.socket_timeout)
             }
             Ended::TimedOut(which) => {
                 let code = match which {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use crate::config::ListenerConfig;
 use crate::http2::driver::{Driver, Ended, TimedOut};
+use crate::http2::settings;
 use crate::io::{self as rt, Timer};
 
 /// A connection without streams keeps its memory for so long, for the next request of a client that sends one after the
@@ -30,7 +31,7 @@ pub(super) enum Drain {
 pub(super) struct Deadlines {
     header_timeout: Duration,
     idle_timeout: Duration,
-    socket_timeout: Duration,
+    pub(super) socket_timeout: Duration,
     settings_timeout: Duration,
     age_grace: Duration,
     pub(super) requests_max: u64,
@@ -53,7 +54,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new(config: &ListenerConfig, now: Instant) -> Deadlines {
-        let (http2, limits) = (&config.http2, &config.limits);
+        let (http2, limits) = (settings::of(config), &config.limits);
         Deadlines {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
@@ -178,8 +179,7 @@ impl Server {
 
     fn end_if_due(&mut self, now: Instant) -> Result<(), Ended> {
         let (driver, deadlines) = (&self.driver, &mut self.deadlines);
-        let passed =
-            |since: Option<Instant>, time: Duration| since.is_some_and(|since| now >= since + time);
+        let passed = |since: Option<Instant>, time: Duration| since.is_some_and(|since| now >= since + time);
         if deadlines.drain == Drain::Finishing && deadlines.idle_since.is_some() {
             return Err(Ended::Finished);
         }

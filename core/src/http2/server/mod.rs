@@ -16,6 +16,7 @@ use super::dispatch::Opened;
 use super::driver::{Driver, Ended};
 use super::handle::StreamHandle;
 use super::heads::ReceivedRequest;
+use super::settings;
 use crate::downstream::{Downstream, Owner};
 use crate::exchange;
 use crate::io::{self as rt, Chunk, Timer};
@@ -80,7 +81,7 @@ impl Server {
         let now = rt::now();
         let view = worker.view();
         let (_, config) = conn.listener(&view)?;
-        let machine = config.http2.connection_config(&config.limits);
+        let machine = settings::machine(config);
         let deadlines = Deadlines::new(config, now);
         let connection = Connection::new(Role::Server, &machine, worker.window(), now);
         let (stream, timer, unread, owner) = conn.dismantle();
