@@ -9,6 +9,8 @@ mod preface;
 mod proxy_header;
 mod upgrade;
 
+pub use close::linger;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +30,6 @@ use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::listener::ListenerSlot;
 use crate::shared::{ClientPermit, Permit};
 use crate::worker::{View, Worker};
-pub use close::linger;
 use preface::Told;
 use proxy_header::{owes_proxy_header, receive_proxy_header};
 
@@ -397,5 +398,32 @@ fn reason_of(error: RequestError) -> Reason {
         RequestError::TargetTooLong => Reason::TargetTooLong,
         RequestError::UnknownExpectation => Reason::ExpectationFailed,
         _ => Reason::BadRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Size of the future that a function returns, without calling it.
+    fn future_bytes<F, R>(_: F) -> usize
+    where
+        F: FnOnce(&'static Rc<Worker>, &'static mut Downstream) -> R,
+    {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small_and_a_busy_one_fits_the_cache() {
+        let idle = future_bytes(|worker, _| {
+            // The connection is moved in: its size is part of the future's.
+            fn take() -> Downstream {
+                unreachable!("the closure is never called")
+            }
+            serve(Rc::clone(worker), take())
+        });
+        let busy = future_bytes(|worker, conn| busy(worker, conn, None));
+        assert!(idle <= 320, "idle: {idle} bytes");
+        assert!(busy <= 2048, "busy: {busy} bytes");
     }
 }

@@ -39,30 +39,3 @@ pub(super) async fn receive_proxy_header(worker: &Worker, conn: &mut Downstream)
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Size of the future that a function returns, without calling it.
-    fn future_bytes<F, R>(_: F) -> usize
-    where
-        F: FnOnce(&'static Rc<Worker>, &'static mut Downstream) -> R,
-    {
-        size_of::<R>()
-    }
-
-    #[test]
-    fn an_idle_connection_is_small_and_a_busy_one_fits_the_cache() {
-        let idle = future_bytes(|worker, _| {
-            // The connection is moved in: its size is part of the future's.
-            fn take() -> Downstream {
-                unreachable!("the closure is never called")
-            }
-            serve(Rc::clone(worker), take())
-        });
-        let busy = future_bytes(busy);
-        assert!(idle <= 320, "idle: {idle} bytes");
-        assert!(busy <= 2048, "busy: {busy} bytes");
-    }
-}
