@@ -13,7 +13,9 @@
 //!
 //! Built with the feature `sim` only, which `ringway-tests` switches on.
 
+mod events;
 mod kernel;
+mod network;
 mod operations;
 mod rng;
 mod socket;

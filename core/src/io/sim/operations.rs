@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use super::kernel::{Cqe, Event, Kernel};
+use super::events::{Cqe, Event};
+use super::kernel::Kernel;
 use super::socket::{Id, Pending, Sending};
 use crate::io::socket::SockAddr;
 
