@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
 use ringway_tests::process::Signal;
-use ringway_tests::{Io, Origin, Ringway, each_driver};
+use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 
 each_driver! {
     a_running_exchange_finishes_and_the_process_ends_with_0,
@@ -31,13 +31,19 @@ fn slow_origin() -> (Origin, SyncSender<()>) {
     (origin, go)
 }
 
+/// Starts the proxy, and a request to `/slow` that has reached the origin.
+fn with_a_slow_request(origin: &Origin, proxy: &Ringway) -> (Proxy, Client) {
+    let proxy = proxy.start();
+    let mut client = proxy.connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    origin.wait_for_requests(1);
+    (proxy, client)
+}
+
 fn a_running_exchange_finishes_and_the_process_ends_with_0(io: Io) {
     for signal in [Signal::TERM, Signal::INT] {
         let (origin, go) = slow_origin();
-        let mut proxy = Ringway::to(&origin).io(io).workers(2).start();
-        let mut client = proxy.connect();
-        client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
-        origin.wait_for_requests(1);
+        let (mut proxy, mut client) = with_a_slow_request(&origin, &Ringway::to(&origin).io(io).workers(2));
         proxy.signal(signal);
         proxy.wait_for_log("drain");
         assert!(client.stays_silent(Duration::from_millis(100)), "it is not cut");
@@ -62,10 +68,8 @@ fn an_idle_process_ends_at_once(io: Io) {
 
 fn the_deadline_cuts_what_does_not_finish(io: Io) {
     let (origin, _go) = slow_origin();
-    let mut proxy = Ringway::to(&origin).io(io).set("drain-timeout", "400ms").start();
-    let mut client = proxy.connect();
-    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
-    origin.wait_for_requests(1);
+    let (mut proxy, mut client) =
+        with_a_slow_request(&origin, &Ringway::to(&origin).io(io).set("drain-timeout", "400ms"));
     let start = Instant::now();
     proxy.signal(Signal::TERM);
     proxy.wait_for_exit();
@@ -77,10 +81,7 @@ fn the_deadline_cuts_what_does_not_finish(io: Io) {
 
 fn a_second_signal_stops_at_once(io: Io) {
     let (origin, _go) = slow_origin();
-    let mut proxy = Ringway::to(&origin).io(io).start();
-    let mut client = proxy.connect();
-    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
-    origin.wait_for_requests(1);
+    let (mut proxy, mut client) = with_a_slow_request(&origin, &Ringway::to(&origin).io(io));
     proxy.signal(Signal::TERM);
     proxy.wait_for_log("drain");
     let start = Instant::now();
@@ -91,10 +92,7 @@ fn a_second_signal_stops_at_once(io: Io) {
 
 fn new_connections_are_refused_while_draining(io: Io) {
     let (origin, go) = slow_origin();
-    let mut proxy = Ringway::to(&origin).io(io).start();
-    let mut client = proxy.connect();
-    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
-    origin.wait_for_requests(1);
+    let (mut proxy, mut client) = with_a_slow_request(&origin, &Ringway::to(&origin).io(io));
     proxy.signal(Signal::TERM);
     proxy.wait_for_log("drain");
     ringway_tests::wait::eventually("the listener to be gone", || {

@@ -1,6 +1,8 @@
 //! A strict reader of HTTP/1.1 messages (RFC 9112), written for these tests alone: what it accepts, every parser
 //! frames in the same way.
 
+use std::ops::Deref;
+
 use crate::wire::{Broken, Wire};
 
 /// A request as an origin received it.
@@ -11,13 +13,7 @@ pub struct Request {
     pub method: String,
     pub target: String,
     pub version: String,
-    pub fields: Vec<(String, String)>,
-    /// The head as it was on the wire.
-    pub head: Vec<u8>,
-    pub body: Vec<u8>,
-    /// The body as it was on the wire, chunk framing and trailers included.
-    pub body_on_wire: Vec<u8>,
-    pub trailers: Vec<(String, String)>,
+    message: Message,
 }
 
 /// A response as a client received it.
@@ -26,9 +22,17 @@ pub struct Response {
     pub version: String,
     pub status: u16,
     pub reason: String,
+    message: Message,
+}
+
+/// What requests and responses have in common; both give it by `Deref`.
+#[derive(Debug, Clone)]
+pub struct Message {
     pub fields: Vec<(String, String)>,
+    /// The head as it was on the wire.
     pub head: Vec<u8>,
     pub body: Vec<u8>,
+    /// The body as it was on the wire, chunk framing and trailers included.
     pub body_on_wire: Vec<u8>,
     pub trailers: Vec<(String, String)>,
 }
@@ -48,7 +52,7 @@ struct Body {
     trailers: Vec<(String, String)>,
 }
 
-impl Request {
+impl Message {
     /// The first field of that name, whatever its case.
     pub fn field(&self, name: &str) -> Option<&str> {
         field(&self.fields, name)
@@ -61,24 +65,20 @@ impl Request {
 
     pub fn body_text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn read(
+        wire: &mut Wire,
+        head: Vec<u8>,
+        fields: Vec<(String, String)>,
+        length: Length,
+    ) -> Result<Message, Broken> {
+        let Body { bytes, on_wire, trailers } = read_body(wire, length)?;
+        Ok(Message { fields, head, body: bytes, body_on_wire: on_wire, trailers })
     }
 }
 
 impl Response {
-    /// The first field of that name, whatever its case.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        field(&self.fields, name)
-    }
-
-    /// Every field of that name, in order.
-    pub fn fields_named(&self, name: &str) -> Vec<&str> {
-        fields_named(&self.fields, name)
-    }
-
-    pub fn body_text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
     /// The reason code of a local reply; an origin's never has one.
     pub fn reason_code(&self) -> Option<&str> {
         self.field("x-ringway-reason")
@@ -88,6 +88,22 @@ impl Response {
     pub fn says_close(&self) -> bool {
         let close = |value: &str| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"));
         self.fields_named("connection").into_iter().any(close)
+    }
+}
+
+impl Deref for Request {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+impl Deref for Response {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
     }
 }
 
@@ -109,19 +125,8 @@ pub(crate) fn read_request(wire: &mut Wire) -> Result<Request, Broken> {
         Some(length) => length,
         None => Length::Exact(0),
     };
-    let body = read_body(wire, length)?;
-    let (on_wire, trailers) = (body.on_wire, body.trailers);
-    Ok(Request {
-        connection: 0,
-        method,
-        target,
-        version,
-        fields,
-        head,
-        body: body.bytes,
-        body_on_wire: on_wire,
-        trailers,
-    })
+    let message = Message::read(wire, head, fields, length)?;
+    Ok(Request { connection: 0, method, target, version, message })
 }
 
 pub(crate) fn read_response(wire: &mut Wire, method: &str) -> Result<Response, Broken> {
@@ -147,9 +152,8 @@ pub(crate) fn read_response(wire: &mut Wire, method: &str) -> Result<Response, B
         Some(length) => length,
         None => Length::UntilClose,
     };
-    let body = read_body(wire, length)?;
-    let (on_wire, trailers) = (body.on_wire, body.trailers);
-    Ok(Response { version, status, reason, fields, head, body: body.bytes, body_on_wire: on_wire, trailers })
+    let message = Message::read(wire, head, fields, length)?;
+    Ok(Response { version, status, reason, message })
 }
 
 fn declared_length(fields: &[(String, String)]) -> Result<Option<Length>, Broken> {
