@@ -150,7 +150,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let origin = Origin::ok();
     let base = || Ringway::to(&origin).top("drain_timeout: 1s");
     let shown = |ringway: Ringway| {
-        let body = ringway.start().admin_get("/config").body;
+        let body = ringway.start().admin_get("/config").body.clone();
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         json["config"]["process"]["drain_timeout"]["value"].as_str().expect("a duration").to_owned()
     };

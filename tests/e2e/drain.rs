@@ -81,7 +81,7 @@ fn the_deadline_cuts_what_does_not_finish(io: Io) {
 
 fn a_second_signal_stops_at_once(io: Io) {
     let (origin, _go) = slow_origin();
-    let (mut proxy, mut client) = with_a_slow_request(&origin, &Ringway::to(&origin).io(io));
+    let (mut proxy, _client) = with_a_slow_request(&origin, &Ringway::to(&origin).io(io));
     proxy.signal(Signal::TERM);
     proxy.wait_for_log("drain");
     let start = Instant::now();
