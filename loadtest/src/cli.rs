@@ -64,6 +64,9 @@ enum Command {
         /// Opens only, without a request on each connection.
         #[arg(long)]
         no_request: bool,
+        /// Speaks HTTP/2 with prior knowledge.
+        #[arg(long)]
+        http2: bool,
         /// How long the memory may take to settle, in seconds.
         #[arg(long, default_value_t = 4.0)]
         settle: f64,
@@ -173,11 +176,12 @@ fn run(command: Command) -> io::Result<ExitCode> {
             Engine::new(4096)?.with_origin(origin.config())?.serve()?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Idle { target, connections, no_request, settle, common } => {
+        Command::Idle { target, connections, no_request, http2, settle, common } => {
             common.pin()?;
             let settle = seconds("--settle", settle)?;
             let pids = common.pid.clone();
-            let report = idle::run(&IdleConfig { target, connections, request: !no_request, pids, settle })?;
+            let request = !no_request;
+            let report = idle::run(&IdleConfig { target, connections, request, http2, pids, settle })?;
             common.print(&report, || {
                 format!(
                     "{:.0} bytes per idle connection ({} connections, {} still open; anonymous memory {} → {} KiB)",

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::head;
+use crate::http2;
 use crate::process::{self, Memory};
 use crate::socket::{self, RawAddress};
 
@@ -17,6 +18,8 @@ pub struct IdleConfig {
     pub connections: u32,
     /// Whether each connection carries one request first, and so is idle between requests.
     pub request: bool,
+    /// Whether they speak HTTP/2, with prior knowledge.
+    pub http2: bool,
     pub pids: Vec<u32>,
     /// How long the memory is given to settle.
     pub settle: Duration,
@@ -60,6 +63,7 @@ fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>
         let mut stream = open_patiently(config.target, number / PER_SOURCE_MAX)
             .map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")))?;
         if config.request {
+            let ask = if config.http2 { http2::ask } else { ask };
             ask(&mut stream).map_err(|error| {
                 io::Error::new(error.kind(), format!("request on connection {number}: {error}"))
             })?;

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client;
 pub mod engine;
 pub mod head;
+mod http2;
 pub mod idle;
 pub mod origin;
 pub mod process;

@@ -100,6 +100,18 @@ pub(super) fn output(program: &Path, args: &[OsString], cpu: usize) -> io::Resul
     String::from_utf8(output.stdout).map_err(io::Error::other)
 }
 
+/// CPU time of all children that have ended and were waited for.
+pub(super) fn children_cpu_us() -> f64 {
+    // SAFETY: the structure is plain numbers, which the kernel fills.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let us = |time: libc::timeval| time.tv_sec as f64 * 1e6 + time.tv_usec as f64;
+    us(usage.ru_utime) + us(usage.ru_stime)
+}
+
 fn pinned(command: &mut Command, cpu: usize) -> &mut Command {
     let parent = std::process::id();
     let prepare = move || {

@@ -13,7 +13,8 @@ use ringway_loadtest::report::Report;
 use ringway_loadtest::slow_read::SlowReadReport;
 
 use super::child::{self, Running};
-use super::peers::Peer;
+use super::http2::{Files, Load, Shape, Sides};
+use super::peers::{Peer, Place};
 use super::{CompareArgs, Workload};
 
 /// The proxies that run, and where.
@@ -23,6 +24,7 @@ pub(super) struct Bench<'a> {
     proxies: Vec<Proxy>,
     dir: TemporaryFolder,
     origin: SocketAddr,
+    sides: Sides,
     proxy_cpu: usize,
     load_cpu: usize,
 }
@@ -48,7 +50,7 @@ const READY_WAIT_MAX: Duration = Duration::from_secs(10);
 const START_SETTLE: Duration = Duration::from_millis(500);
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(args: &'a CompareArgs) -> io::Result<Bench<'a>> {
+    pub(super) fn new(args: &'a CompareArgs, sides: Sides) -> io::Result<Bench<'a>> {
         let mut cpus = allowed_cpus().into_iter();
         let default = (cpus.next(), cpus.next());
         let proxy_cpu = args.proxy_cpu.or(default.0);
@@ -57,26 +59,17 @@ impl<'a> Bench<'a> {
             return Err(io::Error::other("expected two CPUs: one for the proxy, one for client and origin"));
         };
         let dir = TemporaryFolder::new()?;
-        Ok(Bench { args, proxies: Vec::new(), dir, origin: free_address()?, proxy_cpu, load_cpu })
+        Ok(Bench { args, proxies: Vec::new(), dir, origin: free_address()?, sides, proxy_cpu, load_cpu })
     }
 
     /// Starts a proxy and waits until it listens.
     pub(super) fn start(&mut self, peer: Peer) -> io::Result<()> {
         let listen = free_address()?;
-        let launch = peer.launch(self.args, &self.dir.0, listen, self.origin)?;
+        let place = Place { listen, origin: self.origin, sides: self.sides };
+        let launch = peer.launch(self.args, &self.dir.0, place)?;
         let log = self.dir.0.join(format!("{}.log", listen.port()));
         let mut running = Running::start(&launch.program, &launch.args, self.proxy_cpu, log)?;
-        let end = Instant::now() + READY_WAIT_MAX;
-        while TcpStream::connect(listen).is_err() {
-            child::check_interrupted()?;
-            running.check()?;
-            if Instant::now() > end {
-                return Err(io::Error::other(format!(
-                    "does not listen on {listen} after {READY_WAIT_MAX:?}"
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_listener(listen, &mut running)?;
         std::thread::sleep(START_SETTLE);
         let started = process::memory(&[running.id()])?;
         self.proxies.push(Proxy { peer, running, listen, started });
@@ -85,12 +78,45 @@ impl<'a> Bench<'a> {
 
     /// Measures every proxy in every round.
     pub(super) fn rounds(&mut self, workload: Workload) -> io::Result<Vec<Run>> {
+        self.each_round(workload, |bench, position| bench.measure(position, workload))
+    }
+
+    /// Measures every proxy in every round, with an origin that stays for all of them.
+    pub(super) fn http2_rounds(&mut self, workload: Workload, shape: Shape) -> io::Result<Vec<Run>> {
+        let files = Files::new(&self.dir.0)?;
+        let origin = if workload.sides().origin_http2 {
+            let mut origin = files.start_origin(self.origin, self.load_cpu)?;
+            wait_for_listener(self.origin, &mut origin)?;
+            origin
+        } else {
+            self.start_origin(workload.body_bytes())?
+        };
+        let load = Load {
+            files: &files,
+            workload,
+            shape,
+            args: self.args,
+            cpu: self.load_cpu,
+            origin_pid: origin.id(),
+        };
+        self.each_round(workload, |bench, position| {
+            let proxy = &mut bench.proxies[position];
+            proxy.running.check()?;
+            load.measure(proxy.listen, proxy.running.id())
+        })
+    }
+
+    fn each_round(
+        &mut self,
+        workload: Workload,
+        measure: impl Fn(&mut Self, usize) -> io::Result<Report>,
+    ) -> io::Result<Vec<Run>> {
         let mut runs = Vec::new();
         let count = self.proxies.len();
         for round in 0..self.args.rounds {
             for turn in 0..count {
                 let position = (turn + round as usize) % count;
-                let report = self.measure(position, workload)?;
+                let report = measure(self, position)?;
                 let peer = self.proxies[position].peer;
                 let proxy = report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
                 eprintln!(
@@ -129,21 +155,15 @@ impl<'a> Bench<'a> {
     }
 
     /// Memory per idle connection, each proxy in turn, with the origin in a process of its own.
-    pub(super) fn idle(&mut self) -> io::Result<Vec<(Peer, IdleReport)>> {
+    pub(super) fn idle(&mut self, workload: Workload) -> io::Result<Vec<(Peer, IdleReport)>> {
         let _origin = self.start_origin(64)?;
         let connections = self.args.idle_connections.to_string();
+        let http2 = if workload.sides().client_http2 { "--http2" } else { "" };
         self.each(|listen, pid| {
-            words(&[
-                "load",
-                "idle",
-                "--json",
-                "--target",
-                listen,
-                "--pid",
-                pid,
-                "--connections",
-                &connections,
-            ])
+            let mut args = words(&["load", "idle", "--json", "--target", listen, "--pid", pid]);
+            args.extend(words(&["--connections", &connections]));
+            args.extend(http2.split_whitespace().map(OsString::from));
+            args
         })
     }
 
@@ -209,6 +229,19 @@ impl<'a> Bench<'a> {
         serde_json::from_str(&text)
             .map_err(|error| io::Error::other(format!("load tester: {error}: {text:?}")))
     }
+}
+
+fn wait_for_listener(address: SocketAddr, running: &mut Running) -> io::Result<()> {
+    let end = Instant::now() + READY_WAIT_MAX;
+    while TcpStream::connect(address).is_err() {
+        child::check_interrupted()?;
+        running.check()?;
+        if Instant::now() > end {
+            return Err(io::Error::other(format!("does not listen on {address} after {READY_WAIT_MAX:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Whether a request is answered: a listener alone may be the remains of a process that has just ended.

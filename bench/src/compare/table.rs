@@ -10,6 +10,7 @@ use ringway_loadtest::process::Memory;
 use ringway_loadtest::report::Report;
 use ringway_loadtest::slow_read::SlowReadReport;
 
+use super::http2::Shape;
 use super::measure::Run;
 use super::peers::Peer;
 use super::{CompareArgs, Workload};
@@ -31,24 +32,53 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
          | p50 µs | p99 µs | p99.9 µs | tester µs | errors |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    let of = |peer: Peer, value: &dyn Fn(&Report) -> f64| {
+    print_rows(
+        runs,
+        &[&|report| report.latency.p50_us, &|report| report.latency.p99_us, &|report| report.latency.p999_us],
+    );
+}
+
+/// The same for the HTTP/2 workloads: `h2load` tells the mean and the highest latency, no quantiles.
+pub(super) fn print_http2(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
+    println!(
+        "\n### {}, {} connections × {} streams ({} rounds of {} s)\n",
+        workload.title(),
+        shape.connections,
+        shape.streams,
+        args.rounds,
+        args.seconds
+    );
+    println!(
+        "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ratio | requests/s ratio \
+         | mean µs | highest µs | tester µs | errors |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    print_rows(runs, &[&|report| report.latency.mean_us, &|report| report.latency.max_us]);
+}
+
+type Value<'a> = &'a dyn Fn(&Report) -> f64;
+
+/// One row for each proxy; `latencies` are the columns between the ratios and the tester's time.
+fn print_rows(runs: &[Run], latencies: &[Value<'_>]) {
+    let of = |peer: Peer, value: Value<'_>| {
         let mut values: Vec<f64> =
             runs.iter().filter(|run| run.peer == peer).map(|run| value(&run.report)).collect();
         values.sort_by(f64::total_cmp);
         values
     };
-    let cpu: &dyn Fn(&Report) -> f64 = &|report| report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
-    let per_second: &dyn Fn(&Report) -> f64 = &|report| report.requests_per_second;
+    let cpu: Value<'_> = &|report| report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
+    let per_second: Value<'_> = &|report| report.requests_per_second;
     // Ringway on io_uring where it runs, else the first of those that do.
     let base = runs.iter().map(|run| run.peer).min_by_key(|&peer| peer as usize).unwrap_or(Peer::Ringway);
     let (own_cpu, own_per_second) = (median(&of(base, cpu)), median(&of(base, per_second)));
     for &peer in Peer::value_variants() {
         let spread = of(peer, cpu);
         let (Some(lowest), Some(highest)) = (spread.first(), spread.last()) else { continue };
-        let middle = |value: &dyn Fn(&Report) -> f64| median(&of(peer, value));
+        let middle = |value: Value<'_>| median(&of(peer, value));
+        let latencies: String =
+            latencies.iter().map(|latency| format!("| {:.0} ", middle(*latency))).collect();
         println!(
-            "| {} | {:.0} | {:.2} ({:.2} + {:.2}) | {lowest:.2}–{highest:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} \
-             | {:.2} | {:.0} |",
+            "| {} | {:.0} | {:.2} ({:.2} + {:.2}) | {lowest:.2}–{highest:.2} | {:.2} | {:.2} {latencies}| {:.2} | {:.0} |",
             peer.name(),
             middle(per_second),
             middle(cpu),
@@ -56,17 +86,14 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
             middle(&|report| report.proxy.map_or(0.0, |proxy| proxy.kernel_us_per_request)),
             middle(cpu) / own_cpu,
             middle(per_second) / own_per_second,
-            middle(&|report| report.latency.p50_us),
-            middle(&|report| report.latency.p99_us),
-            middle(&|report| report.latency.p999_us),
             middle(&|report| report.tester_us_per_request),
             of(peer, &|report| report.errors.total() as f64).iter().sum::<f64>(),
         );
     }
 }
 
-pub(super) fn print_idle(reports: &[(Peer, IdleReport)]) {
-    println!("\n### {}\n", Workload::Idle.title());
+pub(super) fn print_idle(workload: Workload, reports: &[(Peer, IdleReport)]) {
+    println!("\n### {}\n", workload.title());
     println!("| proxy | bytes per connection | connections (still open) | anonymous KiB before | after |");
     println!("|---|---|---|---|---|");
     for (peer, report) in reports {
