@@ -37,6 +37,20 @@ pub enum Reason {
     TunnelIdle,
     MemoryLimit,
     Draining,
+    Http2ProtocolError,
+    Http2RapidReset,
+    Http2OwnResets,
+    Http2ContinuationFlood,
+    Http2HeaderFlood,
+    Http2EmptyFrames,
+    Http2ControlFlood,
+    Http2PriorityFlood,
+    Http2WindowFlood,
+    Http2QueuedControl,
+    Http2RefusedStreams,
+    Http2UnknownFrames,
+    Http2ClosedFrames,
+    Http2SettingsTimeout,
     Internal,
 }
 
@@ -100,6 +114,20 @@ reasons! {
     TunnelIdle "tunnel_idle" 504 Client "the tunnel carried nothing for too long";
     MemoryLimit "memory_limit" 503 Proxy "the worker is at its memory limit";
     Draining "draining" 503 Proxy "the proxy is shutting down";
+    Http2ProtocolError "http2_protocol_error" 400 Client "the client broke a rule of HTTP/2";
+    Http2RapidReset "http2_rapid_reset" 400 Client "the client reset streams faster than it may";
+    Http2OwnResets "http2_own_resets" 400 Client "the client made the proxy reset streams faster than it may";
+    Http2ContinuationFlood "http2_continuation_flood" 400 Client "a header block of the client has too many CONTINUATION frames";
+    Http2HeaderFlood "http2_header_flood" 400 Client "a header block of the client is too large to be read";
+    Http2EmptyFrames "http2_empty_frames" 400 Client "the client sent too many empty frames";
+    Http2ControlFlood "http2_control_flood" 400 Client "the client sent too many SETTINGS, PING or GOAWAY frames";
+    Http2PriorityFlood "http2_priority_flood" 400 Client "the client sent too many PRIORITY frames";
+    Http2WindowFlood "http2_window_flood" 400 Client "the client sent too many WINDOW_UPDATE frames";
+    Http2QueuedControl "http2_queued_control" 400 Client "the client does not read the answers that it makes necessary";
+    Http2RefusedStreams "http2_refused_streams" 400 Client "the client opened too many streams that were refused";
+    Http2UnknownFrames "http2_unknown_frames" 400 Client "the client sent too many frames of unknown types";
+    Http2ClosedFrames "http2_closed_frames" 400 Client "the client sent too many frames for streams that have ended";
+    Http2SettingsTimeout "http2_settings_timeout" 400 Client "the client did not acknowledge the settings in time";
     Internal "internal" 500 Proxy "the proxy met an error of its own";
 }
 

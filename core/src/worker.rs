@@ -25,6 +25,9 @@ use crate::upstream::borrow::{self, BorrowRequest, Loan, Tickets};
 /// How often expired connections are swept, logs are flushed, and a drain looks whether it is done.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Between two log lines about clients.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What a worker is told by other workers and by the control thread.
 pub enum Message {
     /// A connection that another worker accepted.
@@ -62,6 +65,8 @@ pub struct Worker {
     /// Refused connections that are taking their answer.
     pub refusals: Cell<u32>,
     random: Cell<u64>,
+    /// When a line about a client was last logged.
+    logged_at: Cell<Option<Instant>>,
     /// A monotonic and a wall-clock reading of the same moment, renewed at each tick.
     clock: Cell<(Instant, SystemTime)>,
 }
@@ -97,6 +102,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         window: generation.config.process.buffers.connection_bytes_max as usize / 2,
         refusals: Cell::new(0),
         random: Cell::new(random_seed | 1),
+        logged_at: Cell::new(None),
         clock: Cell::new((rt::now(), SystemTime::now())),
         shared,
     });
@@ -148,6 +154,17 @@ impl Worker {
         self.random.set(state);
         let wide = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);
         (wide >> 64) as u64 ^ wide as u64
+    }
+
+    /// Whether a line about a client may be logged now: one a second, so that a crowd of bad ones neither fills the log nor
+    /// makes the worker wait for it.
+    pub fn may_log(&self) -> bool {
+        let now = rt::now();
+        let may = self.logged_at.get().is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
+        if may {
+            self.logged_at.set(Some(now));
+        }
+        may
     }
 
     /// Wall-clock time of a moment of the loop's clock.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::driver::{Driver, Ended, TimedOut};
 use super::handle::StreamHandle;
 use super::stream::StreamError;
 use crate::io::{self as rt, Stream, Timer};
+use crate::stats::WorkerStats;
 
 /// A connection without streams keeps its memory for so long.
 const WARM: Duration = Duration::from_millis(50);
@@ -40,14 +42,14 @@ pub fn connect_client(
     config: &ConnectionConfig,
     times: ClientTimes,
     window: usize,
+    stats: &Arc<WorkerStats>,
 ) -> Client {
-    let now = rt::now();
-    let connection = Connection::new(Role::Client, config, window, now);
+    let connection = Connection::new(Role::Client, config, window, stats);
     let task = Task {
         driver: Driver { connection: Rc::clone(&connection), stream },
         timer: Timer::new(),
         times,
-        began: now,
+        began: rt::now(),
         idle_since: None,
         shrunk: false,
         stuck: None,
@@ -169,13 +171,16 @@ impl Task {
         let Driver { connection, stream } = self.driver;
         let (code, by_peer) = match &ended {
             Ended::Finished => (ErrorCode::NoError, false),
-            Ended::Lost(_) => (ErrorCode::Cancel, true),
+            Ended::Lost => (ErrorCode::Cancel, true),
             Ended::Broken(error) => (error.code, false),
             Ended::TimedOut(TimedOut::Settings) => (ErrorCode::SettingsTimeout, false),
             Ended::TimedOut(_) => (ErrorCode::Cancel, false),
         };
         connection.fail_streams(StreamError { code, by_peer, connection_lost: true, ..StreamError::GONE });
-        if !matches!(ended, Ended::Lost(_)) {
+        if matches!(ended, Ended::Broken(_)) {
+            connection.state.borrow().counts.errors().increment();
+        }
+        if !matches!(ended, Ended::Lost) {
             connection.goaway(code);
             connection.write_rest(&stream);
             let _ = rt::timeout_at(rt::now() + LAST_BYTES_TIMEOUT, stream.sent()).await;

@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use ringway_protocols::http2::{Connection as Machine, ConnectionConfig, ErrorCode, Role, StreamKey};
 
+use super::counts::Counts;
 use super::output::Output;
 use super::stream::{StreamError, StreamState};
 use crate::io::{Stream, give_vec, take_vec};
+use crate::stats::WorkerStats;
 
 /// After its window was closed, a stream sends again when this much can go at once (or all that it has, or half of the
 /// peer's window): one-byte window updates do not make one-byte frames (RFC 1122 4.2.3.4, for TCP).
@@ -46,8 +49,7 @@ pub(super) struct State {
     pub(super) patience_ends: Option<Instant>,
     /// What the peer's GOAWAY said.
     pub(super) goaway: Option<ErrorCode>,
-    /// Requests that were malformed and reset.
-    pub(super) malformed: u64,
+    pub(super) counts: Counts,
     /// PINGs that were answered.
     pub(super) pongs: u64,
     pub(super) received_at: Instant,
@@ -62,7 +64,13 @@ pub(super) struct State {
 
 impl Connection {
     /// `window` is how many bytes may wait for the socket.
-    pub(super) fn new(role: Role, config: &ConnectionConfig, window: usize, now: Instant) -> Rc<Connection> {
+    pub(super) fn new(
+        role: Role,
+        config: &ConnectionConfig,
+        window: usize,
+        stats: &Arc<WorkerStats>,
+    ) -> Rc<Connection> {
+        let now = crate::io::now();
         let state = State {
             machine: Machine::new(role, config, now),
             streams: Vec::new(),
@@ -76,7 +84,7 @@ impl Connection {
             awake: true,
             patience_ends: None,
             goaway: None,
-            malformed: 0,
+            counts: Counts::new(stats, role),
             pongs: 0,
             received_at: now,
             ending: false,
@@ -151,7 +159,9 @@ impl Connection {
 
     /// Says why the connection ends.
     pub(super) fn goaway(&self, code: ErrorCode) {
-        self.state.borrow_mut().machine.goaway(code);
+        let mut state = self.state.borrow_mut();
+        state.counts.goaways_out().increment();
+        state.machine.goaway(code);
     }
 
     /// Gives the socket what is left to say, however much it has.
@@ -214,9 +224,17 @@ impl State {
             *self.machine.output() = take_vec();
         }
         self.handles += 1;
+        self.counts.streams().increment();
+        self.counts.streams_open().increment();
         let stream = &mut self.streams[slot];
         stream.begin(key);
         stream
+    }
+
+    /// Resets a stream.
+    pub(super) fn reset(&mut self, key: StreamKey, code: ErrorCode) {
+        self.counts.resets_out().increment();
+        self.machine.reset(key, code);
     }
 
     /// Makes the connection's task run in this turn, once.

@@ -72,7 +72,7 @@ impl State {
                     stream.fail(StreamError { head_refused: true, ..StreamError::GONE });
                 }
             }
-            Event::Malformed { .. } => self.malformed += 1,
+            Event::Malformed { .. } => self.counts.malformed(),
             Event::Response { key, end } => self.on_response(key, end),
             Event::Trailers { key } => {
                 let mut lines = Vec::new();
@@ -94,6 +94,8 @@ impl State {
                 }
             }
             Event::Reset { key, code, by_peer, processed } => {
+                let count = if by_peer { self.counts.resets_in() } else { self.counts.resets_out() };
+                count.increment();
                 if let Some(stream) = self.stream(key) {
                     let safe_to_retry = !processed;
                     stream.fail(StreamError { code, by_peer, safe_to_retry, ..StreamError::GONE });
@@ -112,6 +114,7 @@ impl State {
                 self.changed();
             }
             Event::GoAway { code, .. } => {
+                self.counts.goaways_in().increment();
                 self.goaway = Some(code);
                 self.changed();
             }
@@ -129,7 +132,7 @@ impl State {
         let Some(stream) = self.stream(key) else { return };
         if stream.responses.len() >= RESPONSES_MAX {
             stream.fail(StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE });
-            self.machine.reset(key, ErrorCode::EnhanceYourCalm);
+            self.reset(key, ErrorCode::EnhanceYourCalm);
             return;
         }
         stream.responses.push_back((response, end));

@@ -1,6 +1,5 @@
 //! What the tasks of both roles do in a turn: read, tell the streams, write.
 
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -19,7 +18,7 @@ pub(super) enum Ended {
     /// Nothing more is to be said; what is queued goes out.
     Finished,
     /// The peer closed or reset it.
-    Lost(io::Error),
+    Lost,
     /// The peer broke a rule, or took too much.
     Broken(ConnectionError),
     /// It ran out of some time.
@@ -55,8 +54,7 @@ impl Driver {
         for _ in 0..CHUNKS_PER_TURN {
             let chunk = match self.stream.poll_recv(cx) {
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => chunk,
-                Poll::Ready(Ok(_)) => return Err(Ended::Lost(io::ErrorKind::UnexpectedEof.into())),
-                Poll::Ready(Err(error)) => return Err(Ended::Lost(error)),
+                Poll::Ready(_) => return Err(Ended::Lost),
                 Poll::Pending => return Ok(!self.connection.state.borrow().fresh.is_empty()),
             };
             self.connection.receive(&chunk, now, &mut open).map_err(Ended::Broken)?;
@@ -67,7 +65,7 @@ impl Driver {
     /// Writes what is there, unless the task runs again in this turn of the loop anyway.
     pub(super) fn write(&self, cx: &Context<'_>, again: bool) -> Result<(), Ended> {
         if !again {
-            self.connection.flush(&self.stream, cx).map_err(Ended::Lost)?;
+            self.connection.flush(&self.stream, cx).map_err(|_| Ended::Lost)?;
         }
         self.connection.leave(cx, again);
         Ok(())

@@ -143,7 +143,7 @@ impl StreamHandle {
             let Some(stream) = state.stream(key) else { return };
             if stream.error.is_none() {
                 stream.fail(StreamError { code, ..StreamError::GONE });
-                state.machine.reset(key, code);
+                state.reset(key, code);
                 state.wake_task();
             }
         });
@@ -208,6 +208,7 @@ impl Drop for StreamHandle {
     fn drop(&mut self) {
         let mut state = self.connection.state.borrow_mut();
         state.handles -= 1;
+        state.counts.streams_open().decrement();
         let Some(stream) = state.stream(self.key) else { return };
         let unfinished = stream.error.is_none() && !stream.is_complete();
         let (end_sent, granted) = (stream.end_sent, stream.granted);
@@ -219,7 +220,7 @@ impl Drop for StreamHandle {
                 Role::Server => ErrorCode::InternalError,
                 Role::Client => ErrorCode::Cancel,
             };
-            state.machine.reset(self.key, code);
+            state.reset(self.key, code);
         }
         state.machine.release(self.key);
         state.changed();

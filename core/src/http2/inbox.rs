@@ -89,11 +89,6 @@ impl Inbox {
         }
     }
 
-    /// Bytes of data that are held.
-    pub(super) fn bytes(&self) -> usize {
-        self.copied.len() + self.pieces.iter().map(Chunk::len).sum::<usize>()
-    }
-
     /// Makes it that of a new stream and keeps the capacity of the list.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
@@ -106,6 +101,10 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bytes_of(inbox: &Inbox) -> usize {
+        inbox.copied.len() + inbox.pieces.iter().map(Chunk::len).sum::<usize>()
+    }
 
     fn data(piece: Option<BodyPiece>) -> (Vec<u8>, bool) {
         match piece {
@@ -125,7 +124,7 @@ mod tests {
                     assert!(!inbox.holds_buffers());
                 }
             }
-            assert_eq!(inbox.bytes(), 36);
+            assert_eq!(bytes_of(&inbox), 36);
             let mut all = Vec::new();
             loop {
                 let (bytes, end) = data(inbox.pop());
@@ -156,6 +155,6 @@ mod tests {
             inbox.push(Chunk::from(b"x".to_vec()), false);
             assert!(inbox.pieces.len() <= PIECES_MAX);
         }
-        assert_eq!(inbox.bytes(), 10_000);
+        assert_eq!(bytes_of(&inbox), 10_000);
     }
 }

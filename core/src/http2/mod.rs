@@ -12,6 +12,7 @@
 
 pub mod client;
 mod connection;
+mod counts;
 mod dispatch;
 mod driver;
 mod handle;

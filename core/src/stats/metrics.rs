@@ -12,8 +12,8 @@ use super::labels::Labels;
 use super::process::Usage;
 use super::reading::{Numbered, Reading};
 use super::worker::{
-    CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, IoStats, ListenerStats,
-    PoolStats, RouteStats, WorkerStats,
+    CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, Http2Stats, IoStats,
+    ListenerStats, PoolStats, RouteStats, UpstreamHttp2Stats, WorkerStats,
 };
 use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
@@ -50,6 +50,8 @@ pub fn render(stats: &Stats, labels: &Labels) -> String {
     text.workers(stats, ConnectionStats::ROWS, |worker| &worker.connections);
     text.workers(stats, ExchangeStats::ROWS, |worker| &worker.exchanges);
     text.workers(stats, PoolStats::ROWS, |worker| &worker.pool);
+    text.workers(stats, Http2Stats::ROWS, |worker| &worker.http2);
+    text.workers(stats, UpstreamHttp2Stats::ROWS, |worker| &worker.upstream_http2);
     text.workers(stats, IoStats::ROWS, |worker| &worker.io);
     text.group(&*stats.access_log, LogStats::ROWS);
     text.outcomes(stats);

@@ -7,8 +7,8 @@ use super::histogram::{Histogram, Snapshot};
 use super::labels::Labels;
 use super::reading::{Numbered, Reading};
 use super::worker::{
-    CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, IoStats, ListenerStats,
-    PoolStats, RouteStats, WorkerStats,
+    CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, Http2Stats, IoStats,
+    ListenerStats, PoolStats, RouteStats, UpstreamHttp2Stats, WorkerStats,
 };
 use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
@@ -65,6 +65,8 @@ fn one(worker: &WorkerStats) -> Map<String, Value> {
     numbers.extend(group(&worker.connections, ConnectionStats::ROWS));
     numbers.extend(group(&worker.exchanges, ExchangeStats::ROWS));
     numbers.extend(group(&worker.pool, PoolStats::ROWS));
+    numbers.extend(group(&worker.http2, Http2Stats::ROWS));
+    numbers.extend(group(&worker.upstream_http2, UpstreamHttp2Stats::ROWS));
     numbers.extend(group(&worker.io, IoStats::ROWS));
     numbers
 }

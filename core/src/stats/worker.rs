@@ -63,6 +63,38 @@ group! {
 }
 
 group! {
+    /// HTTP/2 with clients.
+    pub struct Http2Stats {
+        connections: Counter "http2_connections" "Client connections that spoke HTTP/2, upgraded ones among them";
+        connections_open: Gauge "http2_connections_open" "Client connections open now that speak HTTP/2";
+        upgrades: Counter "http2_upgrades" "Client connections that began with HTTP/1.1 and Upgrade: h2c";
+        streams: Counter "http2_streams" "Streams opened by clients";
+        streams_open: Gauge "http2_streams_open" "Streams of clients open now";
+        malformed: Counter "http2_malformed_requests" "Streams of clients that were reset because their request was malformed";
+        resets_in: Counter "http2_resets_received" "Streams that clients reset";
+        resets_out: Counter "http2_resets_sent" "Streams of clients that were reset here";
+        goaways_in: Counter "http2_goaways_received" "GOAWAY frames from clients";
+        goaways_out: Counter "http2_goaways_sent" "Client connections that were told to end, in good order or for an error";
+        errors: Counter "http2_connection_errors" "Client connections ended because a rule or a limit was broken";
+    }
+}
+
+group! {
+    /// HTTP/2 with endpoints.
+    pub struct UpstreamHttp2Stats {
+        connections: Counter "upstream_http2_connections" "Connections to endpoints that spoke HTTP/2";
+        connections_open: Gauge "upstream_http2_connections_open" "Connections to endpoints open now that speak HTTP/2";
+        streams: Counter "upstream_http2_streams" "Streams opened to endpoints";
+        streams_open: Gauge "upstream_http2_streams_open" "Streams to endpoints open now";
+        resets_in: Counter "upstream_http2_resets_received" "Streams that endpoints reset";
+        resets_out: Counter "upstream_http2_resets_sent" "Streams to endpoints that were reset here";
+        goaways_in: Counter "upstream_http2_goaways_received" "GOAWAY frames from endpoints";
+        goaways_out: Counter "upstream_http2_goaways_sent" "Connections to endpoints that were ended here";
+        errors: Counter "upstream_http2_connection_errors" "Connections to endpoints ended because they broke a rule or a limit";
+    }
+}
+
+group! {
     /// The event loop: copied from the runtime's own counters by the worker's tick.
     pub struct IoStats {
         turns: Counter "loop_turns" "Turns of the event loop";
@@ -205,6 +237,8 @@ pub struct WorkerStats {
     pub connections: ConnectionStats,
     pub exchanges: ExchangeStats,
     pub pool: PoolStats,
+    pub http2: Http2Stats,
+    pub upstream_http2: UpstreamHttp2Stats,
     pub io: IoStats,
     /// Connections that were not served, by why.
     pub refused: ByReason,

@@ -155,6 +155,7 @@ impl Server {
         let pong = std::mem::take(&mut state.pongs) > 0;
         if !service.removed && service.owner.is_removed() {
             service.removed = true;
+            state.counts.goaways_out().increment();
             state.machine.drain_finish();
             deadlines.drain = Drain::Finishing;
         }
@@ -166,6 +167,7 @@ impl Server {
         }
         match deadlines.drain {
             Drain::No if old || spent || service.worker.is_draining() => {
+                state.counts.goaways_out().increment();
                 state.machine.drain_begin();
                 deadlines.drain = Drain::Announced(now + ANNOUNCE);
             }

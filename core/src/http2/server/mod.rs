@@ -83,7 +83,7 @@ impl Server {
         let (_, config) = conn.listener(&view)?;
         let machine = settings::machine(config);
         let deadlines = Deadlines::new(config, now);
-        let connection = Connection::new(Role::Server, &machine, worker.window(), now);
+        let connection = Connection::new(Role::Server, &machine, worker.window(), &worker.stats);
         let (stream, timer, unread, owner) = conn.dismantle();
         Some(Server {
             driver: Driver { connection, stream },
@@ -97,6 +97,7 @@ impl Server {
     fn begin(&mut self, upgraded: Option<Upgraded>) -> Result<(), Ended> {
         let connection = &self.driver.connection;
         if let Some(Upgraded { request, settings }) = upgraded {
+            self.service.worker.stats.http2.upgrades.increment();
             let mut state = connection.state.borrow_mut();
             let key = state.machine.upgrade(&settings).map_err(Ended::Broken)?;
             state.begin(key).inbox.ended = true;
