@@ -7,6 +7,8 @@ mod chunked;
 mod http1_request;
 mod http1_response;
 mod http1_stream;
+mod http2_heads;
+mod http2_hpack;
 mod mutate;
 mod path;
 mod proxy_protocol;
@@ -21,12 +23,7 @@ use mutate::Mutator;
 const ITERATIONS: u64 = 20_000;
 
 fn smoke(target: &str, run: fn(&[u8]), seeds: &[&[u8]], dictionary: &[&[u8]]) {
-    let from_environment = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = from_environment("RINGWAY_FUZZ_SEED").unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        now.as_nanos() as u64
-    });
-    let iterations = from_environment("RINGWAY_FUZZ_ITERATIONS").unwrap_or(ITERATIONS);
+    let (seed, iterations) = (seed(), from_environment("RINGWAY_FUZZ_ITERATIONS").unwrap_or(ITERATIONS));
     println!("{target}: RINGWAY_FUZZ_SEED={seed} RINGWAY_FUZZ_ITERATIONS={iterations}");
     let mut mutator = Mutator::new(seed, dictionary);
     let mut corpus: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
@@ -51,6 +48,18 @@ fn smoke(target: &str, run: fn(&[u8]), seeds: &[&[u8]], dictionary: &[&[u8]]) {
     }
 }
 
+/// The seed of this run: random, or the one that is to be repeated.
+fn seed() -> u64 {
+    from_environment("RINGWAY_FUZZ_SEED").unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        now.as_nanos() as u64
+    })
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 fn check(target: &str, run: fn(&[u8]), data: &[u8]) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(data))) {
         println!("{target} fails on b\"{}\"", data.escape_ascii());
@@ -71,6 +80,16 @@ fn http1_response_smoke() {
 #[test]
 fn http1_stream_smoke() {
     smoke("http1_stream", http1_stream::run, http1_stream::SEEDS, mutate::HTTP1);
+}
+
+#[test]
+fn http2_hpack_smoke() {
+    smoke("http2_hpack", http2_hpack::run, http2_hpack::SEEDS, mutate::HPACK);
+}
+
+#[test]
+fn http2_heads_smoke() {
+    smoke("http2_heads", http2_heads::run, http2_heads::SEEDS, mutate::HPACK);
 }
 
 #[test]

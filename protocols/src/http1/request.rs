@@ -261,7 +261,8 @@ pub(crate) fn expectation(bytes: &[u8], head: &mut RequestHead) -> Result<(), Re
     if !field.value.of(bytes).eq_ignore_ascii_case(b"100-continue") {
         return Err(RequestError::UnknownExpectation);
     }
-    if head.version != Version::Http10 && head.body != BodyLength::Empty {
+    let has_content = !matches!(head.body, BodyLength::Empty | BodyLength::Exact(0));
+    if head.version != Version::Http10 && has_content {
         head.expect_continue = true;
     } else {
         // To be ignored in HTTP/1.0 and without a body, so it must not reach an origin that would act on it.
