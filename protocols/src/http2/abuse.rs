@@ -90,3 +90,120 @@ impl Abuse {
         }
     }
 }
+
+/// The buckets of one connection.
+#[derive(Debug)]
+pub(super) struct Meter {
+    pub(super) resets: Bucket,
+    pub(super) own_resets: Bucket,
+    pub(super) empty_frames: Bucket,
+    pub(super) control_frames: Bucket,
+    pub(super) priorities: Bucket,
+    pub(super) window_updates: Bucket,
+    pub(super) refused_streams: Bucket,
+    pub(super) unknown_frames: Bucket,
+    pub(super) closed_frames: Bucket,
+}
+
+impl Meter {
+    pub(super) fn new(limits: &AbuseLimits) -> Meter {
+        let bucket = |limit, abuse| Bucket::new(limit, abuse);
+        Meter {
+            resets: bucket(limits.resets, Abuse::Resets),
+            own_resets: bucket(limits.own_resets, Abuse::OwnResets),
+            empty_frames: bucket(limits.empty_frames, Abuse::EmptyFrames),
+            control_frames: bucket(limits.control_frames, Abuse::ControlFrames),
+            priorities: bucket(limits.priorities, Abuse::Priorities),
+            window_updates: bucket(limits.window_updates, Abuse::WindowUpdates),
+            refused_streams: bucket(limits.refused_streams, Abuse::RefusedStreams),
+            unknown_frames: bucket(limits.unknown_frames, Abuse::UnknownFrames),
+            closed_frames: bucket(limits.closed_frames, Abuse::ClosedFrames),
+        }
+    }
+}
+
+/// One limit. Times are nanoseconds since the connection began.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// What one event adds to `full_at_ns`; 0: no limit.
+    cost_ns: u64,
+    /// When the bucket is full again. An event is refused where this would be more than a period away.
+    full_at_ns: u64,
+    abuse: Abuse,
+}
+
+impl Bucket {
+    fn new(limit: u32, abuse: Abuse) -> Bucket {
+        Bucket { cost_ns: PERIOD_NS.checked_div(u64::from(limit)).unwrap_or(0), full_at_ns: 0, abuse }
+    }
+
+    /// Counts `count` events.
+    #[inline]
+    pub(super) fn take(&mut self, count: u32, now_ns: u64) -> Result<(), ConnectionError> {
+        let full_at_ns =
+            self.full_at_ns.max(now_ns).saturating_add(self.cost_ns.saturating_mul(u64::from(count)));
+        if full_at_ns > now_ns.saturating_add(PERIOD_NS) {
+            return Err(ConnectionError::abuse(self.abuse));
+        }
+        self.full_at_ns = full_at_ns;
+        Ok(())
+    }
+
+    /// Gives back `count` events; a full bucket does not overflow.
+    #[inline]
+    pub(super) fn give_back(&mut self, count: u32) {
+        self.full_at_ns = self.full_at_ns.saturating_sub(self.cost_ns.saturating_mul(u64::from(count)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(limit: u32) -> Bucket {
+        Bucket::new(limit, Abuse::Resets)
+    }
+
+    fn taken(bucket: &mut Bucket, tries: u32, now_ns: u64) -> u32 {
+        (0..tries).take_while(|_| bucket.take(1, now_ns).is_ok()).count() as u32
+    }
+
+    #[test]
+    fn holds_exactly_the_limit_at_once() {
+        for limit in [1, 2, 3, 7, 16, 100, 400, 1000, 2000] {
+            assert_eq!(taken(&mut bucket(limit), 10_000, 5), limit, "limit {limit}");
+        }
+    }
+
+    #[test]
+    fn refills_over_ten_seconds() {
+        let mut bucket = bucket(100);
+        assert_eq!(taken(&mut bucket, 1000, 0), 100);
+        assert_eq!(taken(&mut bucket, 1000, PERIOD_NS / 2), 50);
+        assert_eq!(taken(&mut bucket, 1000, PERIOD_NS / 2), 0);
+        // However long it rested, it holds no more than its limit.
+        assert_eq!(taken(&mut bucket, 1000, PERIOD_NS * 100), 100);
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        assert_eq!(taken(&mut bucket(0), 100_000, 0), 100_000);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_no_more() {
+        let mut bucket = bucket(10);
+        assert_eq!(taken(&mut bucket, 5, 0), 5);
+        bucket.give_back(1000);
+        assert_eq!(taken(&mut bucket, 1000, 0), 10);
+        bucket.give_back(3);
+        assert_eq!(taken(&mut bucket, 1000, 0), 3);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_ends_is_survived() {
+        let mut bucket = bucket(1);
+        assert!(bucket.take(1, u64::MAX).is_ok());
+        assert!(bucket.take(u32::MAX, u64::MAX).is_ok(), "saturated, not wrapped");
+    }
+}

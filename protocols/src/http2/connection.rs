@@ -1,14 +1,36 @@
 //! One HTTP/2 connection, either role, without a socket: bytes in, events out, and bytes to send.
+//!
+//! | file | question it answers |
+//! |---|---|
+//! | this one | what a connection holds, how it begins and ends |
+//! | `receive.rs` | how input becomes frames, wherever it is cut |
+//! | `data.rs` | DATA, and what we let the peer send |
+//! | `heads.rs` | HEADERS and CONTINUATION |
+//! | `control.rs` | all other frames |
+//! | `send.rs` | what we send |
 
-use std::ops::Range;
+mod control;
+mod data;
+mod heads;
+mod receive;
+mod send;
+
 use std::time::Instant;
 
-use super::abuse::AbuseLimits;
-use super::error::{ConnectionError, ErrorCode, StreamGone};
-use super::head::{HeadError, Malformed};
-use super::settings::PeerSettings;
-use crate::http1::{HeadLimits, RequestEdits, ResponseEdits, TrailerLimits};
-use crate::message::{Method, RequestHead, ResponseHead};
+use self::heads::Block;
+use self::receive::Reading;
+use super::abuse::{Abuse, Meter};
+use super::config::{ConnectionConfig, Role};
+use super::encode::HeadEncoder;
+use super::error::{ConnectionError, ErrorCode};
+use super::event::Event;
+use super::flow::{Adaptive, ConnectionWindow};
+use super::frame::{self, FRAME_HEADER_BYTES, STREAM_ID_MAX};
+use super::head::HeadDecoder;
+use super::settings::{self, PeerSettings, WINDOW_BYTES_INITIAL};
+use super::stream::StreamKey;
+use super::streams::Streams;
+use crate::message::{RequestHead, ResponseHead};
 
 /// What a client sends first (RFC 9113 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -17,288 +39,255 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// peer knew of the drain has arrived.
 pub const DRAIN_PING: [u8; 8] = *b"rw-drain";
 
-/// Which end of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Server,
-    Client,
-}
+/// A server begins to drain when the peer has so few identifiers left (RFC 9113 5.1.1): they suffice for what is under
+/// way, and a client that has none left could only wait.
+const IDS_LEFT_MIN: u32 = 1000;
 
-/// What a connection announces and allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionConfig {
-    /// Streams at a time. Server: announced. Client: what we open at most, whatever the peer allows.
-    pub streams_max: u32,
-    /// SETTINGS_INITIAL_WINDOW_SIZE: what a stream may hold back before its reader has to read.
-    pub stream_window: u32,
-    /// How far a stream's window may grow with the bandwidth-delay product. Not larger than `stream_window`: fixed.
-    pub stream_window_max: u32,
-    /// The window of the connection. Refilled on receipt: it bounds what is in flight, not what is held.
-    pub connection_window: u32,
-    /// SETTINGS_MAX_FRAME_SIZE, 16 KiB to 16 MiB - 1.
-    pub frame_bytes_max: u32,
-    /// SETTINGS_HEADER_TABLE_SIZE: the bound of our decoder's dynamic table.
-    pub header_table_bytes: u32,
-    /// Announced as SETTINGS_MAX_HEADER_LIST_SIZE.
-    pub head_limits: HeadLimits,
-    pub trailer_limits: TrailerLimits,
-    /// Server: announce and accept extended CONNECT (RFC 8441).
-    pub connect_protocol: bool,
-    /// Bytes of answers to control frames that may wait in the output.
-    pub queued_control_bytes_max: u32,
-    pub abuse: AbuseLimits,
-}
+/// Buffers that an idle connection may keep.
+const BUFFER_BYTES_KEPT: usize = 1024;
 
-/// The name of a stream: a place in a dense table and, as places are used again, the stream's identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StreamKey {
-    slot: u32,
-    id: u32,
-}
-
-impl StreamKey {
-    /// The place in the table: smaller than twice `streams_max`, used again after the release.
-    #[inline]
-    pub fn slot(self) -> usize {
-        self.slot as usize
-    }
-
-    /// The stream identifier of the RFC.
-    #[inline]
-    pub fn id(self) -> u32 {
-        self.id
-    }
-}
-
-/// The outcome of [`Connection::receive`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// Bytes of the input that are done with; the range of an [`Event::Data`] lies within them.
-    pub consumed: usize,
-    pub event: Option<Event>,
-}
-
-/// What the peer did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Server: a request; take it at once with [`Connection::take_request`].
-    Request { key: StreamKey, end: bool },
-    /// A head that is too large or asks for what we do not have. Server: to be answered with the status of `error`.
-    /// Client: the response cannot be had. What else comes on the stream is dropped here.
-    RefusedHead { key: StreamKey, error: HeadError },
-    /// Server: a malformed request (RFC 9113 8.1.1); the stream was reset and has no key. For statistics.
-    Malformed { id: u32, rule: Malformed },
-    /// Client: a response, interim ones too; take it at once with [`Connection::take_response`].
-    Response { key: StreamKey, end: bool },
-    /// Trailers, and with them the end; take them at once with [`Connection::take_trailers`].
-    Trailers { key: StreamKey },
-    /// A piece of a body: a range of the input of this call, empty only where `end` is true.
-    Data { key: StreamKey, range: Range<usize>, end: bool },
-    /// The stream is over before its end; it still has to be released.
-    Reset {
-        key: StreamKey,
-        code: ErrorCode,
-        /// The peer sent RST_STREAM or GOAWAY; else we reset it, for a rule that the peer broke.
-        by_peer: bool,
-        /// False: the peer has not acted on the request, which is safe to send again (RFC 9113 8.7).
-        processed: bool,
-    },
-    /// The stream's window was closed and is open.
-    Writable { key: StreamKey },
-    /// The connection's window was closed and is open, or the settings have opened windows of streams.
-    AllWritable,
-    /// The peer goes away: streams of ours after `last` come back as [`Event::Reset`], not processed.
-    GoAway { code: ErrorCode, last: u32 },
-    /// The answer to [`Connection::ping`], or to the [`DRAIN_PING`].
-    Pong([u8; 8]),
-    /// The peer's settings were taken and acknowledged.
-    SettingsChanged,
-}
-
-/// One HTTP/2 connection, sans-IO. See the module's documentation.
+/// One HTTP/2 connection, sans-IO. See the documentation of [`http2`](super).
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
     config: ConnectionConfig,
-    output: Vec<u8>,
-    peer: PeerSettings,
+    reading: Reading,
+    /// A frame header of which only a part has come, and how many bytes of it.
+    header: [u8; FRAME_HEADER_BYTES],
+    header_bytes: u8,
+    /// The payload of a frame, other than DATA, of which only a part has come. Bounded by the frame size.
+    partial: Vec<u8>,
+    /// A header block that CONTINUATION has to go on with.
+    block: Option<Block>,
+    /// Its bytes so far. Bounded by `ConnectionConfig::block_bytes_max`.
+    block_bytes: Vec<u8>,
+
+    decoder: HeadDecoder,
+    encoder: HeadEncoder,
+    /// What the last event has for `take_request`, `take_response` and `take_trailers`.
     request: RequestHead,
     response: ResponseHead,
     bytes: Vec<u8>,
+
+    streams: Streams,
+    /// Server: the last identifier that the peer has used.
+    last_peer_id: u32,
+    /// Client: the next identifier of ours; above the largest one when they are used up.
+    next_id: u32,
+    /// Client: the last identifier whose HEADERS were sent.
+    last_sent_id: u32,
+
+    send_window: u32,
+    receive_window: ConnectionWindow,
+    adaptive: Adaptive,
+    /// SETTINGS_INITIAL_WINDOW_SIZE of ours as the peer knows it: the RFC's until it acknowledges.
+    stream_window: u32,
+
+    peer: PeerSettings,
+    settings_received: bool,
+    settings_acked: bool,
+    goaway_sent: Option<u32>,
+    goaway_received: Option<u32>,
+
+    output: Vec<u8>,
+    /// Control frames within the output since it was last empty.
+    queued_control_bytes: u32,
+    meter: Meter,
+    started: Instant,
+    now: Instant,
+
+    /// An event that shares its frame with the last one.
+    pending: Option<Event>,
+    /// The next place to look at for streams that a GOAWAY has refused.
+    sweep: Option<u32>,
+    failed: Option<ConnectionError>,
 }
 
 impl Connection {
     /// A connection whose SETTINGS (and the client's preface) are in the output already.
-    pub fn new(role: Role, config: &ConnectionConfig, _now: Instant) -> Connection {
-        Connection {
+    pub fn new(role: Role, config: &ConnectionConfig, now: Instant) -> Connection {
+        let config = config.in_range();
+        let growth = config.connection_window.max(config.stream_window_max);
+        let mut connection = Connection {
             role,
-            config: *config,
-            output: Vec::new(),
-            peer: PeerSettings::default(),
+            config,
+            reading: if role == Role::Server { Reading::Preface(0) } else { Reading::Header },
+            header: [0; FRAME_HEADER_BYTES],
+            header_bytes: 0,
+            partial: Vec::new(),
+            block: None,
+            block_bytes: Vec::new(),
+            decoder: HeadDecoder::new(config.header_table_bytes),
+            encoder: HeadEncoder::default(),
             request: RequestHead::default(),
             response: ResponseHead::default(),
             bytes: Vec::new(),
+            streams: Streams::new(),
+            last_peer_id: 0,
+            next_id: 1,
+            last_sent_id: 0,
+            send_window: WINDOW_BYTES_INITIAL,
+            receive_window: ConnectionWindow::new(config.connection_window),
+            adaptive: Adaptive::new(config.stream_window, config.stream_window_max, growth, now),
+            stream_window: WINDOW_BYTES_INITIAL,
+            peer: PeerSettings::default(),
+            settings_received: false,
+            settings_acked: false,
+            goaway_sent: None,
+            goaway_received: None,
+            output: Vec::new(),
+            queued_control_bytes: 0,
+            meter: Meter::new(&config.abuse),
+            started: now,
+            now,
+            pending: None,
+            sweep: None,
+            failed: None,
+        };
+        connection.greet();
+        connection
+    }
+
+    fn greet(&mut self) {
+        if self.role == Role::Client {
+            self.output.extend_from_slice(PREFACE);
         }
-    }
-
-    /// Server: a connection that began with `Upgrade: h2c` (RFC 7540 3.2): stream 1 is the request, already complete,
-    /// and `settings` the decoded `HTTP2-Settings`. The client's preface still has to come.
-    pub fn upgrade(&mut self, _settings: &[u8]) -> Result<StreamKey, ConnectionError> {
-        Err(ConnectionError::protocol("an upgrade that is not there yet"))
-    }
-
-    /// Takes from the input up to the next event. Call it until nothing is consumed and there is no event; with an empty
-    /// input too, as one frame can have many events. It takes all of the input: nothing has to be kept for it.
-    pub fn receive(&mut self, _input: &[u8], _now: Instant) -> Result<Step, ConnectionError> {
-        Ok(Step { consumed: 0, event: None })
-    }
-
-    /// The request of the last [`Event::Request`], swapped with what is given.
-    pub fn take_request(&mut self, head: &mut RequestHead, bytes: &mut Vec<u8>) {
-        std::mem::swap(head, &mut self.request);
-        std::mem::swap(bytes, &mut self.bytes);
-    }
-
-    /// The response of the last [`Event::Response`], swapped with what is given.
-    pub fn take_response(&mut self, head: &mut ResponseHead, bytes: &mut Vec<u8>) {
-        std::mem::swap(head, &mut self.response);
-        std::mem::swap(bytes, &mut self.bytes);
-    }
-
-    /// The lines of the last [`Event::Trailers`], swapped with what is given.
-    pub fn take_trailers(&mut self, lines: &mut Vec<u8>) {
-        std::mem::swap(lines, &mut self.bytes);
+        settings::write_own(&mut self.output, &self.config, self.role);
+        if let Some(increment) = self.receive_window.open() {
+            frame::write_window_update(&mut self.output, 0, increment);
+        }
     }
 
     /// What waits to be sent, in order. Take it only when the socket has room: what the peer does not read has to stay
     /// here, where it is counted against `queued_control_bytes_max`. The count starts anew when it is empty.
+    #[inline]
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Client: a new stream for a request of this method. None: see [`Connection::can_open`].
-    pub fn open(&mut self, _method: Method) -> Option<StreamKey> {
-        None
+    /// The owner has let go of the stream; until then its place is not used again, and it counts as open unless it has
+    /// ended from both ends. A stream that is still open is reset.
+    pub fn release(&mut self, key: StreamKey) {
+        self.reset(key, ErrorCode::Cancel);
+        if let Some(stream) = self.streams.remove(key) {
+            self.adaptive.give_back(stream.grown);
+        }
     }
-
-    /// Client: whether `open` has a stream. Not so at the peer's or our limit, after GOAWAY, with all ids used.
-    pub fn can_open(&self) -> bool {
-        false
-    }
-
-    /// Sends the head of a request.
-    pub fn send_request(
-        &mut self,
-        _key: StreamKey,
-        _bytes: &[u8],
-        _head: &RequestHead,
-        _edits: &RequestEdits<'_>,
-        _scheme: &str,
-        _end: bool,
-    ) -> Result<(), StreamGone> {
-        Err(StreamGone)
-    }
-
-    /// Sends the head of a response, an interim one (1xx) too.
-    pub fn send_response(
-        &mut self,
-        _key: StreamKey,
-        _bytes: &[u8],
-        _head: &ResponseHead,
-        _edits: &ResponseEdits<'_>,
-        _end: bool,
-    ) -> Result<(), StreamGone> {
-        Err(StreamGone)
-    }
-
-    /// Sends trailers (`name: value\r\n` lines), and with them the end.
-    pub fn send_trailers(&mut self, _key: StreamKey, _lines: &[u8]) -> Result<(), StreamGone> {
-        Err(StreamGone)
-    }
-
-    /// What one DATA frame may carry now: the smallest of the stream's window, the connection's and the peer's frame
-    /// size. Where it is 0, [`Event::Writable`] or [`Event::AllWritable`] follows.
-    pub fn send_capacity(&self, _key: StreamKey) -> usize {
-        0
-    }
-
-    /// What the stream's window allows, whatever the connection's does; 0 where it is closed.
-    pub fn stream_window(&self, _key: StreamKey) -> usize {
-        0
-    }
-
-    /// What the connection's window allows to send.
-    pub fn connection_window(&self) -> usize {
-        0
-    }
-
-    /// Appends the header of a DATA frame; the caller sends `len` bytes of payload right behind the output. `len` is at
-    /// most [`Connection::send_capacity`]; 0 with `end` always goes.
-    pub fn send_data_header(&mut self, _key: StreamKey, _len: usize, _end: bool) -> Result<(), StreamGone> {
-        Err(StreamGone)
-    }
-
-    /// The reader has passed on so many bytes of the stream's body: opens the stream's window, in batches.
-    pub fn consumed(&mut self, _key: StreamKey, _bytes: usize) {}
-
-    /// Sends RST_STREAM, unless the stream has ended. It still has to be released.
-    pub fn reset(&mut self, _key: StreamKey, _code: ErrorCode) {}
-
-    /// The owner has let go of the stream; until then it counts as open, whatever the peer did to it.
-    pub fn release(&mut self, _key: StreamKey) {}
 
     /// Sends GOAWAY: nothing new is taken from now on.
-    pub fn goaway(&mut self, _code: ErrorCode) {}
+    pub fn goaway(&mut self, code: ErrorCode) {
+        let last = self.last_peer_stream();
+        self.goaway_sent = Some(last);
+        self.count_control(FRAME_HEADER_BYTES + 8);
+        frame::write_goaway(&mut self.output, last, code);
+    }
 
-    /// First step of a drain (RFC 9113 6.8): GOAWAY with the largest id, and a PING. New requests are still taken.
-    pub fn drain_begin(&mut self) {}
+    /// First step of a drain (RFC 9113 6.8): GOAWAY with the largest id, and a PING, whose [`Event::Pong`] has the
+    /// payload [`DRAIN_PING`]. New requests are still taken. A client needs no second step: nobody opens streams to it.
+    pub fn drain_begin(&mut self) {
+        if self.goaway_sent.is_some() {
+            return;
+        }
+        if self.role == Role::Client {
+            self.goaway(ErrorCode::NoError);
+            return;
+        }
+        self.goaway_sent = Some(STREAM_ID_MAX);
+        self.count_control(FRAME_HEADER_BYTES + 8);
+        frame::write_goaway(&mut self.output, STREAM_ID_MAX, ErrorCode::NoError);
+        self.ping(DRAIN_PING);
+    }
 
     /// Second step of a drain: GOAWAY with the last id taken. What comes after it is dropped.
-    pub fn drain_finish(&mut self) {}
+    pub fn drain_finish(&mut self) {
+        if self.goaway_sent != Some(self.last_peer_stream()) {
+            self.goaway(ErrorCode::NoError);
+        }
+    }
 
     /// Sends PING; its answer is an [`Event::Pong`].
-    pub fn ping(&mut self, _payload: [u8; 8]) {}
+    pub fn ping(&mut self, payload: [u8; 8]) {
+        self.count_control(FRAME_HEADER_BYTES + 8);
+        frame::write_ping(&mut self.output, payload, false);
+    }
 
     /// Streams that are not released.
     pub fn streams_open(&self) -> u32 {
-        0
+        self.streams.used()
     }
 
-    /// GOAWAY was sent or received, or the ids are used up: no new streams.
+    /// GOAWAY was sent or received, or the identifiers are used up: no new streams.
     pub fn is_draining(&self) -> bool {
-        false
+        self.goaway_sent.is_some() || self.goaway_received.is_some() || self.next_id > STREAM_ID_MAX
     }
 
     /// The peer's first SETTINGS have arrived.
     pub fn settings_received(&self) -> bool {
-        false
+        self.settings_received
     }
 
     /// The peer has acknowledged our SETTINGS.
     pub fn settings_acked(&self) -> bool {
-        false
+        self.settings_acked
     }
 
     /// A header block has begun and not ended: nothing else can come, so it has to end soon.
     pub fn is_mid_head(&self) -> bool {
-        false
+        self.block.is_some() || self.reading.is_headers()
     }
 
+    /// What the peer has announced.
     pub fn peer_settings(&self) -> &PeerSettings {
         &self.peer
     }
 
     /// The last stream of the peer that was taken.
     pub fn last_peer_stream(&self) -> u32 {
-        0
+        self.goaway_sent.unwrap_or(STREAM_ID_MAX).min(self.last_peer_id)
     }
 
+    /// Which end this is.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Gives back the buffers that an idle connection does not need.
+    /// Gives back what an idle connection does not need. To be called when there is nothing to do: what is given back
+    /// has to be allocated again.
     pub fn release_memory(&mut self) {
-        let _ = self.config;
+        self.output.shrink_to(BUFFER_BYTES_KEPT);
+        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        if matches!(self.reading, Reading::Header) {
+            self.partial = Vec::new();
+        }
+        if self.block.is_none() {
+            self.block_bytes = Vec::new();
+        }
+        self.streams.release_memory();
+    }
+
+    /// Nanoseconds since the connection began.
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self.now.saturating_duration_since(self.started).as_nanos() as u64
+    }
+
+    /// Counts a control frame that is about to be appended to the output.
+    #[inline]
+    fn count_control(&mut self, bytes: usize) {
+        if self.output.is_empty() {
+            self.queued_control_bytes = 0;
+        }
+        self.queued_control_bytes = self.queued_control_bytes.saturating_add(bytes as u32);
+    }
+
+    /// The peer has caused output: it has to read, too (CVE-2019-9517).
+    fn check_queued_control(&self) -> Result<(), ConnectionError> {
+        if self.queued_control_bytes > self.config.queued_control_bytes_max && !self.output.is_empty() {
+            return Err(ConnectionError::abuse(Abuse::QueuedControl));
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
