@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use ringway_protocols::http1::reason_phrase;
+
 use crate::access_log::date;
 use crate::error::Reason;
 use crate::exchange::Failure;
@@ -44,14 +46,20 @@ impl LocalReply<'_> {
                 detail
             ),
             (false, "") => {
-                writeln!(body, "{} {}: {}", reason.status(), phrase(reason.status()), reason.info().text)
+                writeln!(
+                    body,
+                    "{} {}: {}",
+                    reason.status(),
+                    reason_phrase(reason.status()),
+                    reason.info().text
+                )
             }
             (false, detail) => {
                 writeln!(
                     body,
                     "{} {}: {} ({detail})",
                     reason.status(),
-                    phrase(reason.status()),
+                    reason_phrase(reason.status()),
                     reason.info().text
                 )
             }
@@ -71,7 +79,7 @@ impl LocalReply<'_> {
             out,
             "HTTP/1.1 {} {}\r\ncontent-type: {media}\r\ncontent-length: {body_bytes}\r\n",
             reason.status(),
-            phrase(reason.status())
+            reason_phrase(reason.status())
         );
         // RFC 9110 section 6.6.1: here Ringway is the origin of the message.
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -126,26 +134,6 @@ fn wants_json(accept: &[u8]) -> bool {
     let media = first.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     media.eq_ignore_ascii_case(b"application/json")
         || (media.len() > 5 && media[media.len() - 5..].eq_ignore_ascii_case(b"+json"))
-}
-
-fn phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "Error",
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod body;
 mod diagnose;
 mod error;
 mod head;
+mod reason_phrase;
 mod request;
 mod response;
 mod write;
@@ -34,6 +35,7 @@ pub(crate) use request::{expectation, split_query};
 pub use body::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
 pub use error::{RequestError, ResponseError};
 pub use head::{HeadLimits, HeadProgress, Parsed};
+pub use reason_phrase::reason_phrase;
 pub use request::{parse_request, parse_request_resumed};
 pub use response::{parse_response, parse_response_resumed};
 pub use write::{

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | request | `METHOD path HTTP/2.0`, `host: …`, the fields in their order |
 //! | extended CONNECT (RFC 8441) | `GET path HTTP/2.0`, `host: …`, `upgrade: protocol` (hop-by-hop), the fields |
-//! | response | `HTTP/1.1 200 ` and the fields |
+//! | response | `HTTP/1.1 200 OK` and the fields |
 //! | trailers | lines only |
 //!
 //! So all that works on heads of HTTP/1.1 works on these, and `http1::write_request` and `write_response` send them on.

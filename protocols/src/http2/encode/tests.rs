@@ -3,6 +3,7 @@
 use super::HeadEncoder;
 use crate::http1::{
     ConnectionField, HeadLimits, RequestEdits, ResponseEdits, TrailerLimits, parse_request, parse_response,
+    reason_phrase,
 };
 use crate::http2::HeadDecoder;
 use crate::message::{FieldKind, KindSet, Method, RequestHead, ResponseHead};
@@ -112,7 +113,7 @@ fn an_upgrade_becomes_an_extended_connect() {
                  Sec-WebSocket-Accept: a\r\nSec-WebSocket-Protocol: p\r\n\r\n";
     assert_eq!(
         response(http1, Method::Connect, &ResponseEdits::default()),
-        "HTTP/1.1 200 \r\nsec-websocket-protocol: p\r\n"
+        "HTTP/1.1 200 OK\r\nsec-websocket-protocol: p\r\n"
     );
 }
 
@@ -124,35 +125,39 @@ fn http1_responses_become_blocks() {
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: s\r\n\r\n",
             ResponseEdits::default(),
-            "HTTP/1.1 200 \r\ncontent-length: 5\r\nserver: s\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nserver: s\r\n",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: s\r\n\r\n",
             edits,
-            "HTTP/1.1 200 \r\ncontent-length: 5\r\nserver: r\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nserver: r\r\n",
         ),
         (
             "HTTP/1.0 404\r\nContent-Length: 05\r\n\r\n",
             ResponseEdits::default(),
-            "HTTP/1.1 404 \r\ncontent-length: 5\r\n",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n",
         ),
         (
             "HTTP/1.1 418 x\r\nTransfer-Encoding: chunked\r\nConnection: x-hop\r\nX-Hop: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n",
             ResponseEdits::default(),
             "HTTP/1.1 418 \r\nset-cookie: a\r\nset-cookie: b\r\n",
         ),
-        ("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", ResponseEdits::default(), "HTTP/1.1 103 \r\nlink: x\r\n"),
+        (
+            "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n",
+            ResponseEdits::default(),
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n",
+        ),
         (
             "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
             ResponseEdits::default(),
-            "HTTP/1.1 204 \r\n",
+            "HTTP/1.1 204 No Content\r\n",
         ),
     ] {
         assert_eq!(response(http1, Method::Get, &edits), rendition);
     }
     for status in 102..600 {
         let http1 = format!("HTTP/1.1 {status} x\r\n\r\n");
-        let rendition = format!("HTTP/1.1 {status} \r\n");
+        let rendition = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status));
         assert_eq!(response(&http1, Method::Get, &ResponseEdits::default()), rendition);
     }
 }

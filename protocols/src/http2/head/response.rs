@@ -3,6 +3,7 @@
 use super::error::{HeadError, Malformed};
 use super::fields::{Budget, ContentLength, SPECIAL, check_special, field, span};
 use super::repeat::Asked;
+use crate::http1;
 use crate::http2::hpack::{Decoder, Line, Name};
 use crate::message::{BodyLength, Field, FieldKind, FramingRewrite, Method, ResponseHead, Version};
 
@@ -86,7 +87,9 @@ impl Reader<'_> {
         self.bytes.clear();
         self.bytes.extend_from_slice(b"HTTP/1.1 ");
         self.bytes.extend_from_slice(&[hundreds, tens, ones, b' ']);
-        self.head.reason = span(self.bytes.len(), self.bytes.len());
+        let reason = http1::reason_phrase(self.head.status).as_bytes();
+        self.head.reason = span(self.bytes.len(), self.bytes.len() + reason.len());
+        self.bytes.extend_from_slice(reason);
         self.bytes.extend_from_slice(b"\r\n");
         Ok(())
     }

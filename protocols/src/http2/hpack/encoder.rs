@@ -42,7 +42,7 @@ pub(crate) fn literal_indexed_parts(out: &mut Vec<u8>, index: u8, parts: [&[u8];
 
 /// A literal with its name, which is lower case already.
 #[inline]
-pub(crate) fn literal(out: &mut Vec<u8>, name: &[u8], value: &[u8], never_indexed: bool) {
+pub fn literal(out: &mut Vec<u8>, name: &[u8], value: &[u8], never_indexed: bool) {
     out.push(literal_pattern(never_indexed));
     string(out, name);
     string(out, value);

@@ -49,7 +49,7 @@ fn a_repeated_response_depends_on_the_method() {
     {
         let (mut head, mut bytes) = (ResponseHead::default(), Vec::new());
         decoder.response(&block, &LIMITS, false, method, &mut head, &mut bytes).unwrap();
-        assert_eq!((head.status, head.body, text(&bytes)), (200, body, "HTTP/1.1 200 \r\nx: y\r\n\r\n"));
+        assert_eq!((head.status, head.body, text(&bytes)), (200, body, "HTTP/1.1 200 OK\r\nx: y\r\n\r\n"));
     }
 }
 

@@ -32,8 +32,8 @@ fn check_as_http1(head: &ResponseHead, bytes: &[u8], method: Method) {
 #[test]
 fn responses_are_rendered_as_http1_heads() {
     for (fields, rendition) in [
-        (&[(":status", "200"), ("content-length", "0")][..], "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n"),
-        (&[(":status", "204")], "HTTP/1.1 204 \r\n\r\n"),
+        (&[(":status", "200"), ("content-length", "0")][..], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        (&[(":status", "204")], "HTTP/1.1 204 No Content\r\n\r\n"),
         (
             &[(":status", "599"), ("set-cookie", "a"), ("set-cookie", "b"), ("cookie", "c"), ("cookie", "d")],
             "HTTP/1.1 599 \r\nset-cookie: a\r\nset-cookie: b\r\ncookie: c\r\ncookie: d\r\n\r\n",
@@ -87,7 +87,8 @@ fn a_length_where_no_body_can_be_goes_no_further() {
         let (head, bytes) = read(&fields, method, false).unwrap();
         let mut written = Vec::new();
         http1::write_response(&mut written, &bytes, &head, &ResponseEdits::default());
-        assert_eq!(text(&written), format!("HTTP/1.1 {status} \r\n\r\n"));
+        let status_line = format!("HTTP/1.1 {status} {}\r\n\r\n", http1::reason_phrase(head.status));
+        assert_eq!(text(&written), status_line);
     }
 }
 
