@@ -134,14 +134,15 @@ impl Connection {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.unsent = socket.unsent();
-        state.grant(self.window);
         // What a peer that reads nothing makes us say stays in the machine, which bounds it.
         if state.has_output() && state.unsent <= self.window {
             socket.send_all(state.output.take(state.machine.output()))?;
             state.unsent = socket.unsent();
         }
+        state.grant(self.window);
         if state.has_output() || !state.waiting.is_empty() {
-            // Woken then; a moment when there is room already is one in which others have it.
+            // Where there is room already, others have been promised it, and this runs again when they have used it; or it is
+            // the connection's window that is closed, which the peer opens.
             if let Poll::Ready(Err(error)) = socket.poll_room(cx, self.window / 2) {
                 return Err(error);
             }
@@ -155,6 +156,12 @@ impl Connection {
         state.closed = true;
         state.changed();
         state.streams.iter_mut().filter(|stream| stream.id != 0).for_each(|stream| stream.fail(error));
+    }
+
+    /// Bytes that wait for the socket to take them.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.state.borrow_mut().queued()
     }
 
     /// Says why the connection ends.

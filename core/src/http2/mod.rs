@@ -22,6 +22,8 @@ mod output;
 pub mod server;
 pub mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, ClientTimes, connect_client};
 pub use connection::Connection;
