@@ -98,6 +98,11 @@ impl Client {
         self.connection.state.borrow().machine.settings_received()
     }
 
+    /// Whether the origin takes extended CONNECT (RFC 8441 3). Not known before [`Client::is_confirmed`].
+    pub fn takes_extended_connect(&self) -> bool {
+        self.connection.state.borrow().machine.peer_settings().connect_protocol
+    }
+
     /// When something last came from the origin.
     pub fn received_at(&self) -> Instant {
         self.connection.state.borrow().received_at
