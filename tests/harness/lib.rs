@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod http;
+pub mod http2;
 pub mod origin;
 pub mod peers;
 pub mod process;
