@@ -44,7 +44,7 @@ pub fn connect_client(
     window: usize,
     stats: &Arc<WorkerStats>,
 ) -> Client {
-    let connection = Connection::new(Role::Client, config, window, stats);
+    let connection = Connection::new(Role::Client, config, window, stats, &stream);
     let task = Task {
         driver: Driver { connection: Rc::clone(&connection), stream },
         timer: Timer::new(),

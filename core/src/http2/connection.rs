@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,7 +14,7 @@ use ringway_protocols::http2::{Connection as Machine, ConnectionConfig, ErrorCod
 use super::counts::Counts;
 use super::output::Output;
 use super::stream::{StreamError, StreamState};
-use crate::io::{Stream, give_vec, take_vec};
+use crate::io::{Address, Stream, give_vec, take_vec};
 use crate::stats::WorkerStats;
 
 /// After its window was closed, a stream sends again when this much can go at once (or all that it has, or half of the
@@ -24,6 +25,8 @@ const FRAME_WORTH_BYTES: usize = 1024;
 pub struct Connection {
     pub(super) state: RefCell<State>,
     pub(super) role: Role,
+    /// Our end of the socket, where it has an IP address.
+    pub(super) local_address: Option<SocketAddr>,
     /// Bytes that may wait for the socket before streams wait.
     window: usize,
 }
@@ -69,6 +72,7 @@ impl Connection {
         config: &ConnectionConfig,
         window: usize,
         stats: &Arc<WorkerStats>,
+        socket: &Stream,
     ) -> Rc<Connection> {
         let now = crate::io::now();
         let state = State {
@@ -92,7 +96,11 @@ impl Connection {
             watcher: None,
             closed: false,
         };
-        Rc::new(Connection { state: RefCell::new(state), role, window })
+        let local_address = match socket.local_addr() {
+            Ok(Address::Tcp(local)) => Some(local),
+            Ok(_) | Err(_) => None,
+        };
+        Rc::new(Connection { state: RefCell::new(state), role, local_address, window })
     }
 
     /// The task begins to run: whom to wake, and that it need not be woken now.

@@ -1,5 +1,6 @@
 //! One stream in the hands of one exchange.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -32,6 +33,11 @@ impl StreamHandle {
     /// The stream's identifier.
     pub fn id(&self) -> u32 {
         self.key.id()
+    }
+
+    /// Our end of the connection, where it has an IP address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.connection.local_address
     }
 
     /// Client role: the next response head, interim ones too (look at the status), exchanged for what `head` and `bytes`

@@ -75,7 +75,7 @@ async fn pair() -> (Stream, Stream) {
 
 /// A server whose requests go to `open`, until the connection ends.
 fn serve(stream: Stream, stats: &Arc<WorkerStats>, mut open: impl FnMut(Opened) + 'static) -> Rc<Connection> {
-    let connection = Connection::new(Role::Server, &config(), WINDOW, stats);
+    let connection = Connection::new(Role::Server, &config(), WINDOW, stats, &stream);
     let driver = Driver { connection: Rc::clone(&connection), stream };
     rt::spawn(async move {
         poll_fn(|cx| {

@@ -83,8 +83,8 @@ impl Server {
         let (_, config) = conn.listener(&view)?;
         let machine = settings::machine(config);
         let deadlines = Deadlines::new(config, now);
-        let connection = Connection::new(Role::Server, &machine, worker.window(), &worker.stats);
         let (stream, timer, unread, owner) = conn.dismantle();
+        let connection = Connection::new(Role::Server, &machine, worker.window(), &worker.stats, &stream);
         Some(Server {
             driver: Driver { connection, stream },
             service: Service { worker: Rc::clone(worker), owner, requests: 0, removed: false },
