@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
+use crate::http2::server::Runners;
 use crate::io::{self as rt, Address, TaskId, mailbox};
 use crate::listener::{self, Handover, ListenerSlot};
 use crate::outcome::Outcome;
@@ -57,6 +58,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub stats: Arc<WorkerStats>,
     pub tickets: Tickets,
+    /// Tasks for the exchanges of HTTP/2 streams.
+    pub runners: Runners,
     access_log: RefCell<AccessLog>,
     view: RefCell<Rc<View>>,
     listeners: RefCell<Vec<ActiveListener>>,
@@ -95,6 +98,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         id,
         stats,
         tickets: Tickets::default(),
+        runners: Runners::default(),
         access_log: RefCell::new(access_log),
         view: RefCell::new(Rc::new(View { generation: Arc::clone(&generation), clusters: Vec::new() })),
         listeners: RefCell::default(),
@@ -294,6 +298,7 @@ impl Worker {
         for cluster in &self.view().clusters {
             self.stats.pool.discarded.add(cluster.sweep(now) as u64);
         }
+        self.runners.trim();
         self.access_log.borrow_mut().flush_if_old(now);
         self.publish_gauges();
     }

@@ -2,6 +2,7 @@
 
 mod close;
 mod deadlines;
+mod runners;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -18,10 +19,11 @@ use super::handle::StreamHandle;
 use super::heads::ReceivedRequest;
 use super::settings;
 use crate::downstream::{Downstream, Owner};
-use crate::exchange;
 use crate::io::{self as rt, Chunk, Timer};
 use crate::worker::{View, Worker};
 use deadlines::Deadlines;
+
+pub use runners::Runners;
 
 /// One request of a client, on its way to an exchange.
 pub struct Incoming {
@@ -139,6 +141,6 @@ impl Service {
         let (peer, client) = (self.owner.peer, self.owner.client());
         let started = rt::now();
         let incoming = Incoming { stream, request, refused, view, listener, peer, client, started };
-        rt::spawn(exchange::run_stream(Rc::clone(&self.worker), incoming));
+        self.worker.runners.run(&self.worker, incoming);
     }
 }
