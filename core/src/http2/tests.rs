@@ -436,3 +436,17 @@ async fn until(condition: impl Fn() -> bool) {
         rt::sleep_until(rt::now() + Duration::from_millis(1)).await;
     }
 }
+
+/// Issue 3 allows an idle connection 4 KiB of user memory in all: these are its fixed parts.
+#[test]
+fn an_idle_connection_is_small() {
+    fn bytes<F, R>(_: F) -> usize
+    where
+        F: FnOnce(Rc<crate::worker::Worker>, crate::downstream::Downstream) -> R,
+    {
+        size_of::<R>()
+    }
+    let task = bytes(|worker, conn| server::serve(worker, conn, None));
+    let shared = size_of::<Connection>();
+    assert!(task + shared <= 2688, "task {task} + connection {shared}");
+}
