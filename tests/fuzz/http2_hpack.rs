@@ -85,7 +85,7 @@ fn table(decoder: &mut Decoder) -> Fields {
 }
 
 /// Blocks of random fields per property.
-const BLOCKS: usize = 3000;
+const BLOCKS: usize = 500;
 
 fn random(name: &str) -> Mutator<'static> {
     let seed = crate::seed();

@@ -7,8 +7,10 @@ mod chunked;
 mod http1_request;
 mod http1_response;
 mod http1_stream;
+mod http2_frames;
 mod http2_heads;
 mod http2_hpack;
+mod http2_sequence;
 mod mutate;
 mod path;
 mod proxy_protocol;
@@ -88,8 +90,18 @@ fn http2_hpack_smoke() {
 }
 
 #[test]
+fn http2_frames_smoke() {
+    smoke("http2_frames", http2_frames::run, http2_frames::SEEDS, mutate::FRAMES);
+}
+
+#[test]
 fn http2_heads_smoke() {
     smoke("http2_heads", http2_heads::run, http2_heads::SEEDS, mutate::HPACK);
+}
+
+#[test]
+fn http2_sequence_smoke() {
+    smoke("http2_sequence", http2_sequence::run, http2_sequence::SEEDS, mutate::OPERATIONS);
 }
 
 #[test]

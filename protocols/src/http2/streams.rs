@@ -205,8 +205,9 @@ impl Streams {
     /// Takes DATA for a stream that we reset from what the peer was allowed; false: it goes on beyond that.
     pub(super) fn take_reset_window(&mut self, id: u32, bytes: u32) -> bool {
         let Some(reset) = self.resets.iter_mut().rev().find(|reset| reset.id == id) else { return true };
+        let fits = i64::from(bytes) <= i64::from(reset.window).max(0);
         reset.window = i64::from(reset.window).saturating_sub(i64::from(bytes)).max(-1) as i32;
-        reset.window >= 0
+        fits
     }
 
     /// Gives back memory, if no stream is open.

@@ -230,8 +230,10 @@ fn broken_by_data(stream: &mut Stream, length: u32) -> Option<Broken> {
         State::HalfClosedRemote | State::ResetByPeer => return Some(Broken::Stream(ErrorCode::StreamClosed)),
         State::Ended => return Some(Broken::Connection(closed_error())),
         State::ResetByUs => {
+            // An end without content fits into any window, also into one that our settings made negative.
+            let fits = i64::from(length) <= i64::from(stream.receive_window).max(0);
             stream.receive_window = stream.receive_window.saturating_sub(length as i32);
-            if stream.receive_window >= 0 {
+            if fits {
                 return Some(Broken::Ignored);
             }
             return Some(Broken::Connection(ConnectionError::new(
