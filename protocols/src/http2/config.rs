@@ -41,10 +41,11 @@ pub struct ConnectionConfig {
 impl ConnectionConfig {
     /// The configuration with every value in the range of RFC 9113 6.5.2.
     pub(super) fn in_range(&self) -> ConnectionConfig {
+        let stream_window = self.stream_window.min(WINDOW_BYTES_MAX);
         ConnectionConfig {
             streams_max: self.streams_max.clamp(1, STREAMS_MAX),
-            stream_window: self.stream_window.min(WINDOW_BYTES_MAX),
-            stream_window_max: self.stream_window_max.clamp(self.stream_window, WINDOW_BYTES_MAX),
+            stream_window,
+            stream_window_max: self.stream_window_max.clamp(stream_window, WINDOW_BYTES_MAX),
             connection_window: self.connection_window.clamp(WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX),
             frame_bytes_max: self.frame_bytes_max.clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
             ..*self

@@ -114,6 +114,17 @@ impl Streams {
         self.slots.iter_mut().filter(|stream| stream.id != 0)
     }
 
+    /// Changes what the peer may send on each stream, gone ones too: it has our initial window from now on.
+    pub(super) fn shift_receive_windows(&mut self, difference: i64) {
+        let resets = self.resets.iter_mut().map(|reset| &mut reset.window);
+        let streams = self.slots.iter_mut().map(|stream| &mut stream.receive_window);
+        for window in streams.chain(resets) {
+            // A window lies within 31 bits before and after, but for the -1 of one that was overrun.
+            *window =
+                (i64::from(*window) + difference).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        }
+    }
+
     /// Adds a stream; its identifier is not in the table yet.
     pub(super) fn insert(&mut self, stream: Stream) -> StreamKey {
         let slot = match self.slots.get_mut(self.free as usize) {

@@ -73,10 +73,7 @@ impl Connection {
         self.decoder.settings_acknowledged();
         // The peer has sent all before this with the initial window, and sends all after it with ours.
         let difference = i64::from(self.config.stream_window) - i64::from(self.stream_window);
-        for stream in self.streams.iter_mut() {
-            // Both lie within 31 bits, as do their sums: a window starts at one and moves to the other.
-            stream.receive_window = (i64::from(stream.receive_window) + difference) as i32;
-        }
+        self.streams.shift_receive_windows(difference);
         self.stream_window = self.config.stream_window;
         Ok(None)
     }

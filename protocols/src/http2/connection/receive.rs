@@ -7,7 +7,7 @@ use crate::http2::config::Role;
 use crate::http2::error::{ConnectionError, ErrorCode};
 use crate::http2::event::{Event, Step};
 use crate::http2::frame::{FRAME_HEADER_BYTES, FrameHeader, flag, kind};
-use crate::http2::stream::{StreamKey, Transition};
+use crate::http2::stream::{Expect, StreamKey, Transition};
 
 /// What the next byte of the input is.
 #[derive(Debug, Clone, Copy)]
@@ -92,10 +92,11 @@ impl Connection {
         while let Some((key, stream)) = self.streams.at(slot) {
             slot += 1;
             if key.id > last && !stream.state.is_closed() {
+                // A response shows that it was, whatever GOAWAY says.
+                let processed = stream.expect != Expect::Head;
                 self.sweep = Some(slot);
                 self.streams.transition(key, Transition::ResetReceived);
-                let code = ErrorCode::RefusedStream;
-                return Some(Event::Reset { key, code, by_peer: true, processed: false });
+                return Some(Event::Reset { key, code: ErrorCode::RefusedStream, by_peer: true, processed });
             }
         }
         self.sweep = None;
