@@ -1,5 +1,9 @@
 //! The `Upgrade` handshake, as far as a proxy takes part in it (RFC 9110 7.8, RFC 6455 4).
 
+mod handshake;
+
+pub use handshake::{ACCEPT_BYTES, KEY_BYTES, accept_of, key_of};
+
 use crate::http1::list;
 
 /// The one protocol of an `Upgrade` field that `allowed` (lower case) has.
