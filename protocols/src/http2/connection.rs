@@ -43,7 +43,7 @@ pub const DRAIN_PING: [u8; 8] = *b"rw-drain";
 /// way, and a client that has none left could only wait.
 const IDS_LEFT_MIN: u32 = 1000;
 
-/// Buffers that an idle connection may keep.
+/// Capacity that a buffer may keep from one frame to the next.
 const BUFFER_BYTES_KEPT: usize = 1024;
 
 /// One HTTP/2 connection, sans-IO. See the documentation of [`http2`](super).
@@ -254,8 +254,11 @@ impl Connection {
     /// Gives back what an idle connection does not need. To be called when there is nothing to do: what is given back
     /// has to be allocated again.
     pub fn release_memory(&mut self) {
-        self.output.shrink_to(BUFFER_BYTES_KEPT);
-        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        self.output.shrink_to_fit();
+        self.bytes = Vec::new();
+        self.request = RequestHead::default();
+        self.response = ResponseHead::default();
+        self.decoder.release_memory();
         if matches!(self.reading, Reading::Header) {
             self.partial = Vec::new();
         }

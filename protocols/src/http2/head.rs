@@ -52,6 +52,14 @@ impl HeadDecoder {
         }
     }
 
+    /// Gives back what only makes the next blocks faster to read. The dynamic table stays: the peer has it, too.
+    pub fn release_memory(&mut self) {
+        self.pseudo = Vec::new();
+        self.requests = Repeat::default();
+        self.responses = Repeat::default();
+        self.hpack.release_memory();
+    }
+
     /// The peer has acknowledged our settings: from now on it keeps to our table size, and a smaller one than the
     /// initial has to be followed at the start of the next block (RFC 7541 4.2).
     pub fn settings_acknowledged(&mut self) {

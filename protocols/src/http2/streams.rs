@@ -8,8 +8,8 @@ use super::stream::{State, Stream, StreamKey, Transition};
 /// Resets that are remembered one by one, so that what was under way can be told from what breaks a rule.
 const RESETS_MAX: usize = 64;
 
-/// Places that a table keeps when it is told to give memory back.
-const SLOTS_KEPT: usize = 8;
+/// Places of the smallest index.
+const SLOTS_MIN: usize = 8;
 
 const NO_SLOT: u32 = u32::MAX;
 
@@ -223,7 +223,7 @@ impl Streams {
 
     /// Gives back memory, if no stream is open.
     pub(super) fn release_memory(&mut self) {
-        if self.used == 0 && self.slots.len() > SLOTS_KEPT {
+        if self.used == 0 {
             self.slots = Vec::new();
             self.index = Vec::new();
             self.free = NO_SLOT;
@@ -237,7 +237,7 @@ impl Streams {
     }
 
     fn rebuild_index(&mut self) {
-        let size = (self.slots.len() * 4).next_power_of_two().max(2 * SLOTS_KEPT);
+        let size = (self.slots.len() * 4).next_power_of_two().max(2 * SLOTS_MIN);
         self.index.clear();
         self.index.resize(size, 0);
         for slot in 0..self.slots.len() as u32 {

@@ -39,6 +39,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Gives back room that the entries do not fill.
+    pub fn release_memory(&mut self) {
+        self.table.release_memory();
+    }
+
     pub fn new(announced_bytes: u32) -> Decoder {
         Decoder {
             table: DynamicTable::new(INITIAL_TABLE_BYTES),

@@ -38,6 +38,12 @@ const ENTRY_OVERHEAD_BYTES: u32 = 32;
 const LINE_OVERHEAD_BYTES: u32 = 4;
 
 impl DynamicTable {
+    /// Gives back room that the entries do not fill.
+    pub(super) fn release_memory(&mut self) {
+        self.entries.shrink_to_fit();
+        self.lines.shrink_to_fit();
+    }
+
     pub(super) fn new(bytes_max: u32) -> DynamicTable {
         DynamicTable {
             entries: VecDeque::new(),
