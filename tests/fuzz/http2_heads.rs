@@ -4,22 +4,27 @@ use ringway_protocols::http1::{
     ConnectionField, HeadLimits, Parsed, RequestEdits, ResponseEdits, TrailerLimits, parse_request,
     parse_response, write_request, write_response,
 };
+use ringway_protocols::http2::hpack::encoder;
 use ringway_protocols::http2::{HeadDecoder, HeadEncoder};
 use ringway_protocols::message::{BodyLength, Field, Method, RequestHead, ResponseHead, Span};
 
+use crate::mutate::{self, Mutator};
 use crate::reference::{Length, readers};
 
+/// Lines of `name: value`, each a literal: `!` before it says that it is never indexed, `+` that it enters the table, `~`
+/// that it is Huffman coded. Behind a zero byte, a block as it is.
 pub(crate) const SEEDS: &[&[u8]] = &[
-    b"\x82\x86\x84\x41\x0fwww.example.com",
-    b"\x83\x87\x44\x06/a?b=c\x41\x04a:80\x0f\x0d\x015\x0f\x11\x03a=b\x40\x01x\x01y\x0f\x11\x03c=d\x00\x02te\x08trailers",
-    b"\x02\x07OPTIONS\x87\x04\x01*\x0f\x17\x01h\x00\x0fx-forwarded-for\x071.2.3.4",
-    b"\x02\x07CONNECT\x01\x05a:443\x10\x0dauthorization\x01x",
-    b"\x02\x07CONNECT\x00\x09:protocol\x09websocket\x87\x84\x01\x01a\x00\x15sec-websocket-version\x0213",
-    b"\x02\x03PUT\x86\x84\x01\x01a\x0f\x14\x0c100-continue\x00\x0fx_forwarded_for\x011\x0f\x22\x06secret",
-    b"\x88\x0f\x0d\x015\x5f\x0atext/plain\x0f\x28\x01a\x0f\x28\x01b\x0f\x12\x1dSat, 21 Nov 2026 01:52:43 GMT",
-    b"\x89\x0f\x0d\x010",
-    b"\x08\x03103\x00\x04link\x01x",
-    b"\x00\x0bgrpc-status\x010\x00\x0cgrpc-message\x02ok",
+    b":method: GET\n:scheme: http\n:path: /\n:authority: www.example.com\n",
+    b":method: POST\n:scheme: https\n:path: /a?b=c\n:authority: a:80\ncontent-length: 5\n!cookie: a=b\n+x: y\n~cookie: c=d\nte: trailers\n",
+    b":method: OPTIONS\n:scheme: https\n:path: *\nhost: h\nx-forwarded-for: 1.2.3.4\n",
+    b":method: CONNECT\n:authority: a:443\n!authorization: x\n",
+    b":method: CONNECT\n:protocol: websocket\n:scheme: https\n:path: /\n:authority: a\nsec-websocket-version: 13\n",
+    b":method: PUT\n:scheme: http\n:path: /\n:authority: [::1]\nexpect: 100-continue\nx_forwarded_for: 1\nproxy-authorization: secret\n",
+    b":status: 200\ncontent-length: 5\ncontent-type: text/plain\nset-cookie: a\nset-cookie: b\ndate: Sat, 21 Nov 2026 01:52:43 GMT\n",
+    b":status: 204\ncontent-length: 0\n",
+    b":status: 103\nlink: x\n",
+    b"grpc-status: 0\n~grpc-message: ok\n",
+    b"\0\x82\x86\x84\x41\x0fwww.example.com\x40\x01x\x01y\xbe\xbe",
 ];
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 2048, fields_max: 24, target_bytes_max: 512 };
@@ -28,6 +33,7 @@ const TRAILER_LIMITS: TrailerLimits = TrailerLimits { bytes_max: 512, fields_max
 const WIDE: HeadLimits = HeadLimits { bytes_max: 65_536, ..LIMITS };
 
 pub(crate) fn run(data: &[u8]) {
+    let data = &block(data);
     for end_stream in [true, false] {
         request(data, end_stream);
         for method in [Method::Get, Method::Head, Method::Connect] {
@@ -35,6 +41,39 @@ pub(crate) fn run(data: &[u8]) {
         }
     }
     trailers(data);
+}
+
+fn block(data: &[u8]) -> Vec<u8> {
+    if let [0, block @ ..] = data {
+        return block.to_vec();
+    }
+    let mut block = Vec::new();
+    for line in data.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        let (marker, line) = match line {
+            [marker @ (b'!' | b'+' | b'~'), rest @ ..] => (*marker, rest),
+            line => (b' ', line),
+        };
+        // The colon that starts a pseudo-header field is not the one that ends its name.
+        let colon = line.iter().skip(1).position(|b| *b == b':').map_or(line.len(), |at| at + 1);
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match marker {
+            b'~' => {
+                block.push(0);
+                encoder::huffman_string(&mut block, name);
+                encoder::huffman_string(&mut block, value);
+            }
+            marker => {
+                let start = block.len();
+                encoder::literal(&mut block, name, value, marker == b'!');
+                if marker == b'+' {
+                    block[start] = 0x40;
+                }
+            }
+        }
+    }
+    block
 }
 
 fn request(data: &[u8], end_stream: bool) {
@@ -217,4 +256,27 @@ fn trailers(data: &[u8]) {
     HeadEncoder::default().trailers(&mut block, &lines);
     HeadDecoder::new(4096).trailers(&block, &TRAILER_LIMITS, &mut again).expect("trailers");
     assert_eq!(again.escape_ascii().to_string(), lines.escape_ascii().to_string());
+}
+
+/// Heads of lines that are each in order, in any choice: far more of them are accepted than of mutations.
+#[test]
+fn lines_in_any_choice_and_order() {
+    let seed = crate::seed();
+    println!("http2_heads: RINGWAY_FUZZ_SEED={seed}");
+    let mut random = Mutator::new(seed, &[]);
+    let lines: Vec<&[u8]> = mutate::HEADS.iter().filter(|word| word.ends_with(b"\n")).copied().collect();
+    let fields: Vec<&[u8]> = lines.iter().filter(|line| !line.starts_with(b":")).copied().collect();
+    for _ in 0..2000 {
+        let mut data = SEEDS[random.below(SEEDS.len() - 1)].to_vec();
+        for _ in 0..random.below(8) {
+            // Mostly fields, behind what is there; now and then anything anywhere.
+            if random.below(16) > 0 {
+                data.extend_from_slice(fields[random.below(fields.len())]);
+            } else {
+                let at = data.iter().position(|b| *b == b'\n').map_or(0, |end| end + 1);
+                data.splice(at..at, lines[random.below(lines.len())].iter().copied());
+            }
+        }
+        crate::check("http2_heads", run, &data);
+    }
 }
