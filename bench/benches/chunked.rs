@@ -32,7 +32,7 @@ fn decode(length: BodyLength, body: &[u8]) -> usize {
     for mut received in body.chunks(16 << 10) {
         loop {
             match decoder.next(received).expect("the sample is a body") {
-                BodyStep::Framing(bytes) => received = &received[bytes..],
+                BodyStep::Framing(bytes) | BodyStep::Trailer(bytes) => received = &received[bytes..],
                 BodyStep::Data(bytes) => {
                     content += bytes;
                     received = &received[bytes..];

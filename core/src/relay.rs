@@ -25,7 +25,7 @@ pub fn take_run(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Run, Bod
     let (mut length, mut data_bytes) = (0, 0);
     loop {
         match decoder.next(chunk.get(length..).unwrap_or_default())? {
-            BodyStep::Framing(n) => length += n,
+            BodyStep::Framing(n) | BodyStep::Trailer(n) => length += n,
             BodyStep::Data(n) => {
                 length += n;
                 data_bytes += n as u64;
@@ -40,7 +40,7 @@ pub fn take_run(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Run, Bod
 pub fn take_data(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Option<Chunk>, BodyError> {
     loop {
         match decoder.next(chunk)? {
-            BodyStep::Framing(n) => chunk.advance(n),
+            BodyStep::Framing(n) | BodyStep::Trailer(n) => chunk.advance(n),
             BodyStep::Data(n) => return Ok(Some(chunk.split_to(n))),
             BodyStep::Done | BodyStep::NeedMore => return Ok(None),
         }

@@ -17,15 +17,14 @@ use crate::worker::Worker;
 /// Answers CONNECT and relays bytes to the endpoint.
 pub async fn connect(
     exchange: &Exchange<'_>,
+    down: &Stream,
     upstream: Upstream,
     route: &RouteConfig,
 ) -> Result<Next, Failure> {
     exchange.begin_tunnel(200);
-    exchange
-        .stream()
-        .send(Part::Static(b"HTTP/1.1 200 Connection Established\r\n\r\n"))
+    down.send(Part::Static(b"HTTP/1.1 200 Connection Established\r\n\r\n"))
         .map_err(|_| Failure::from(Reason::ClientClosed))?;
-    relay(exchange, &upstream.stream, None, route.tunnel_idle_timeout).await?;
+    relay(exchange, down, &upstream.stream, None, route.tunnel_idle_timeout).await?;
     Ok(Next::Gone)
 }
 
@@ -35,6 +34,7 @@ pub async fn connect(
 /// [`Reason::TunnelIdle`] when nothing passed for `idle_timeout`. Ends by either side are not errors.
 pub async fn relay(
     exchange: &Exchange<'_>,
+    down: &Stream,
     up: &Stream,
     first: Option<Chunk>,
     idle_timeout: Duration,
@@ -43,7 +43,6 @@ pub async fn relay(
     let timer = Timer::new();
     let last = Cell::new(rt::now());
     let window = exchange.worker().window();
-    let down = exchange.stream();
     let mut upward =
         pin!(pump(down, up, exchange.take_unread(), window, &last, |n| exchange.count_upward(n)));
     let mut downward = pin!(pump(up, down, first, window, &last, |n| exchange.count_downward(n)));

@@ -34,7 +34,7 @@ fn decode(data: &[u8], step: usize) -> Result<Decoded, BodyError> {
                     decoded.content.extend_from_slice(&rest[..count]);
                     count
                 }
-                BodyStep::Framing(count) => count,
+                BodyStep::Framing(count) | BodyStep::Trailer(count) => count,
                 BodyStep::NeedMore => break,
                 BodyStep::Done => {
                     assert!(decoder.is_done());

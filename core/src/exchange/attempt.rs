@@ -10,7 +10,7 @@ use super::download::Ended;
 use super::upload::{Upload, UploadError};
 use super::{Exchange, Failure, Next, forwarding};
 use crate::config::RouteConfig;
-use crate::io as rt;
+use crate::io::{self as rt, Stream};
 use crate::tunnel;
 use crate::upstream::{Cluster, Upstream};
 
@@ -18,6 +18,8 @@ use crate::upstream::{Cluster, Upstream};
 pub(super) enum AttemptError {
     /// The pooled connection was dead, nothing came back, and sending the request again is safe.
     Stale,
+    /// The origin did nothing with the request and says so: it may be sent again, on whatever connection.
+    NotProcessed,
     Failed(Failure),
 }
 
@@ -30,6 +32,7 @@ impl<T: Into<Failure>> From<T> for AttemptError {
 impl Exchange<'_> {
     pub(super) async fn attempt(
         &self,
+        down: &Stream,
         upstream: Upstream,
         cluster: &Cluster,
         route: &RouteConfig,
@@ -48,8 +51,8 @@ impl Exchange<'_> {
         // cache while it waits.
         let ended = {
             let mut uploading = (sending && !upload.is_done())
-                .then(|| Box::pin(upload.run(self, &upstream.stream, &cluster.config)));
-            let mut download = pin!(self.download(&upstream, &cluster.config, route, response));
+                .then(|| Box::pin(upload.run(self, down, &upstream.stream, &cluster.config)));
+            let mut download = pin!(self.download(down, &upstream, &cluster.config, route, response));
             poll_fn(|cx| {
                 if let Some(upload) = &mut uploading
                     && let Poll::Ready(result) = upload.as_mut().poll(cx)
@@ -67,7 +70,7 @@ impl Exchange<'_> {
         };
         match ended {
             Ended::Tunnel(first) => {
-                Box::pin(tunnel::relay(self, &upstream.stream, first, route.tunnel_idle_timeout)).await?;
+                Box::pin(tunnel::relay(self, down, &upstream.stream, first, route.tunnel_idle_timeout)).await?;
                 Ok(Next::Gone)
             }
             Ended::Response { upstream_clean, client_stays } => {

@@ -20,9 +20,9 @@ use crate::relay::{self, SpliceRun, SpliceStop, Stalled};
 use crate::upstream::Upstream;
 
 /// Interim responses before the final one; an origin that sends more is not going to end.
-const INTERIM_MAX: u32 = 32;
+pub(super) const INTERIM_MAX: u32 = 32;
 /// What may be left in the send queue when an exchange ends.
-const SETTLED_BYTES: usize = 16 * 1024;
+pub(super) const SETTLED_BYTES: usize = 16 * 1024;
 
 /// How a download ends.
 pub(super) enum Ended {
@@ -36,10 +36,10 @@ pub(super) enum Ended {
 }
 
 /// A response head as received.
-struct Head {
-    bytes: HeadBytes,
+pub(super) struct Head {
+    pub(super) bytes: HeadBytes,
     /// What came behind the head.
-    rest: Option<Chunk>,
+    pub(super) rest: Option<Chunk>,
     /// Head and rest in one piece, where they came so.
     whole: Option<Chunk>,
 }
@@ -47,6 +47,7 @@ struct Head {
 impl Exchange<'_> {
     pub(super) async fn download(
         &self,
+        down: &Stream,
         upstream: &Upstream,
         cluster: &ClusterConfig,
         route: &RouteConfig,
@@ -56,20 +57,20 @@ impl Exchange<'_> {
         for _ in 0..INTERIM_MAX {
             let head = self.read_response_head(upstream, cluster, response, rest.take()).await?;
             if response.status == 101 {
-                return self.switch_protocols(route, response, head).map_err(AttemptError::from);
+                return self.switch_protocols(down, route, response, head).map_err(AttemptError::from);
             }
             if response.is_interim() {
-                self.forward_interim(response, &head.bytes)?;
+                self.forward_interim(down, response, &head.bytes)?;
                 rest = head.rest;
                 continue;
             }
-            return Ok(self.forward_response(upstream, cluster, response, head).await?);
+            return Ok(self.forward_response(down, upstream, cluster, response, head).await?);
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
             .into())
     }
 
-    async fn read_response_head(
+    pub(super) async fn read_response_head(
         &self,
         upstream: &Upstream,
         cluster: &ClusterConfig,
@@ -149,7 +150,7 @@ impl Exchange<'_> {
                 uploaded = true;
                 self.timer.arm(self.until(rt::now() + cluster.response_head_timeout));
             }
-            if self.stream.poll_reset(cx).is_ready() {
+            if self.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
             }
             self.timer.poll_expired(cx).map(|()| Err(self.timed_out(Reason::ResponseHeadTimeout)))
@@ -157,11 +158,11 @@ impl Exchange<'_> {
         .await
     }
 
-    fn timed_out(&self, reason: Reason) -> Failure {
+    pub(super) fn timed_out(&self, reason: Reason) -> Failure {
         if self.is_past_deadline() { Reason::RequestTimeout.into() } else { reason.into() }
     }
 
-    fn forward_interim(&self, response: &ResponseHead, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn forward_interim(&self, down: &Stream, response: &ResponseHead, bytes: &[u8]) -> Result<(), Failure> {
         // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
         if self.head.version == Version::Http10 {
             return Ok(());
@@ -170,12 +171,13 @@ impl Exchange<'_> {
         let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
         http1::write_response(&mut out, bytes, response, &edits);
         add(&self.record.wire.to_client, out.len());
-        self.stream.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))
+        down.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))
     }
 
     /// Answers 101 to the client if the origin switched to a protocol that was asked for and is allowed.
     fn switch_protocols(
         &self,
+        down: &Stream,
         route: &RouteConfig,
         response: &ResponseHead,
         head: Head,
@@ -190,12 +192,13 @@ impl Exchange<'_> {
         let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection };
         http1::write_response(&mut out, &head.bytes, response, &edits);
         self.begin_tunnel(101);
-        self.stream.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+        down.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
         Ok(Ended::Tunnel(head.rest))
     }
 
     async fn forward_response(
         &self,
+        down: &Stream,
         upstream: &Upstream,
         cluster: &ClusterConfig,
         response: &ResponseHead,
@@ -223,7 +226,7 @@ impl Exchange<'_> {
             },
         };
         let mut decoder = BodyDecoder::new(response.body, &relay::trailer_limits(&self.listener.limits));
-        let mut body = Relay { exchange: self, decoder: &mut decoder, unchunk, no_pipe: false };
+        let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: false };
         // The first piece of the body goes out with the head.
         let first = match rest.as_mut() {
             Some(chunk) if !unchunk => body.take(chunk)?,
@@ -245,22 +248,22 @@ impl Exchange<'_> {
         self.record.status.set(response.status);
         self.answered.set(true);
         drop(bytes);
-        self.stream.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+        down.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
         let rest = rest.filter(|chunk| !chunk.is_empty());
         let whole = body.decoder.is_done() && rest.is_none();
         let left_over = if whole { false } else { Box::pin(body.run(upstream, cluster, rest)).await? };
-        if self.stream.unsent() > SETTLED_BYTES {
+        if down.unsent() > SETTLED_BYTES {
             // A client that still has this much to read is waited for, so that the exchange lasts as long as its response.
-            Box::pin(self.room(SETTLED_BYTES)).await?;
+            Box::pin(self.room(down, SETTLED_BYTES)).await?;
         }
         let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
         Ok(Ended::Response { upstream_clean, client_stays })
     }
 
     /// Waits until the client has taken all but `bytes_max` of what was queued for it.
-    async fn room(&self, bytes_max: usize) -> Result<(), Failure> {
+    pub(super) async fn room(&self, down: &Stream, bytes_max: usize) -> Result<(), Failure> {
         let timeout = self.listener.limits.response_body_timeout;
-        match relay::room(self.stream, self.timer, bytes_max, timeout, self.deadline.get()).await {
+        match relay::room(down, self.timer, bytes_max, timeout, self.deadline.get()).await {
             Ok(()) => Ok(()),
             Err(Stalled::Closed(error)) => Err(failure_of(&error, Reason::ClientClosed)),
             Err(Stalled::NoProgress) => Err(Reason::ClientSlow.into()),
@@ -270,11 +273,12 @@ impl Exchange<'_> {
 }
 
 /// Fields that only this proxy may set.
-const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason]);
+pub(super) const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason]);
 
 /// The body of one response on its way.
 struct Relay<'a, 'b> {
     exchange: &'a Exchange<'b>,
+    down: &'a Stream,
     decoder: &'a mut BodyDecoder,
     unchunk: bool,
     /// There was no pipe to splice with.
@@ -316,7 +320,7 @@ impl Relay<'_, '_> {
                 Box::pin(self.splice(upstream, cluster)).await?;
                 continue;
             }
-            self.exchange.room(self.exchange.worker.window()).await?;
+            self.exchange.room(self.down, self.exchange.worker.window()).await?;
             match self.receive(&upstream.stream, cluster).await? {
                 Ok(chunk) if !chunk.is_empty() => {
                     add(&self.exchange.record.wire.from_origin, chunk.len());
@@ -341,7 +345,7 @@ impl Relay<'_, '_> {
         let exchange = self.exchange;
         let run = SpliceRun {
             from: &upstream.stream,
-            to: exchange.stream,
+            to: self.down,
             bytes: self.decoder.contiguous(),
             from_timeout: cluster.response_body_timeout,
             to_timeout: exchange.listener.limits.response_body_timeout,
@@ -376,15 +380,15 @@ impl Relay<'_, '_> {
             return if run.is_empty() {
                 Ok(())
             } else {
-                self.exchange.stream.send(run).map_err(client_closed)
+                self.down.send(run).map_err(client_closed)
             };
         }
         while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
             self.count(data.len() as u64);
             add(&self.exchange.record.wire.to_client, data.len());
-            self.exchange.stream.send(data).map_err(client_closed)?;
+            self.down.send(data).map_err(client_closed)?;
             // Tiny chunks must not become an endless list of tiny sends.
-            self.exchange.room(self.exchange.worker.window()).await?;
+            self.exchange.room(self.down, self.exchange.worker.window()).await?;
         }
         Ok(())
     }
@@ -396,7 +400,7 @@ impl Relay<'_, '_> {
             if let Poll::Ready(received) = up.poll_recv(cx) {
                 return Poll::Ready(Ok(received));
             }
-            if exchange.stream.poll_reset(cx).is_ready() {
+            if exchange.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
             }
             exchange.timer.poll_expired(cx).map(|()| Err(exchange.timed_out(Reason::ResponseBodyTimeout)))

@@ -12,7 +12,7 @@ use ringway_protocols::{authority, proxy_protocol, websocket};
 use super::{Exchange, Failure, RequestId};
 use crate::config::{ClusterConfig, ProxyProtocolVersion, RouteConfig};
 use crate::error::Reason;
-use crate::io::{self as rt, Address};
+use crate::io as rt;
 
 impl Exchange<'_> {
     /// Brings the path into the one form that is matched and sent.
@@ -45,11 +45,20 @@ impl Exchange<'_> {
     }
 
     fn peer_ip(&self) -> Option<IpAddr> {
-        self.client.map(|client| client.ip())
+        self.client_address.map(|client| client.ip())
     }
 
-    /// Appends the request head as the origin gets it.
+    /// Appends the request head as an origin that speaks HTTP/1.1 gets it.
     pub(super) fn write_request(&self, out: &mut Vec<u8>, route: &RouteConfig) {
+        self.with_request_edits(route, |edits| http1::write_request(out, self.bytes, self.head, edits));
+    }
+
+    /// Works out what is changed in the request head, whatever the origin speaks.
+    pub(super) fn with_request_edits<R>(
+        &self,
+        route: &RouteConfig,
+        write: impl FnOnce(&RequestEdits<'_>) -> R,
+    ) -> R {
         let config = &self.listener.forwarded;
         let trusted = self.trusted.get();
         let mut append = rt::take_vec();
@@ -88,8 +97,9 @@ impl Exchange<'_> {
             connection: upgrade.map_or(ConnectionField::None, ConnectionField::Upgrade),
             te_trailers: self.head.te_trailers,
         };
-        http1::write_request(out, self.bytes, self.head, &edits);
+        let written = write(&edits);
         rt::give_vec(append);
+        written
     }
 
     fn target_with(&self, path: &[u8]) -> Vec<u8> {
@@ -128,11 +138,7 @@ impl Exchange<'_> {
     /// Such a connection says who the client is, so it carries the requests of that client only.
     pub(super) fn write_proxy_header(&self, out: &mut Vec<u8>, cluster: &ClusterConfig) {
         let Some(version) = cluster.send_proxy_protocol else { return };
-        let local = match self.stream.local_addr() {
-            Ok(Address::Tcp(local)) => Some(local),
-            _ => None,
-        };
-        let addresses = self.client.zip(local);
+        let addresses = self.client_address.zip(self.client.local_address());
         match (version, addresses) {
             (ProxyProtocolVersion::V1, Some((source, destination))) => {
                 proxy_protocol::write_v1(out, source, destination);

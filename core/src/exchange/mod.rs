@@ -4,11 +4,14 @@
 //! downstream connection is used again only when the request was read to its end.
 
 mod attempt;
+mod client;
 mod download;
 mod forwarding;
 mod stream;
+mod translate;
 mod upload;
 
+pub use client::Client;
 pub use stream::run_stream;
 
 use std::cell::{Cell, RefCell};
@@ -24,11 +27,12 @@ use ringway_protocols::message::{BodyLength, FieldKind, Method, RequestHead, Res
 use crate::config::{ListenerConfig, RouteConfig};
 use crate::downstream::Downstream;
 use crate::error::Reason;
+use crate::http2::ErrorCode;
 use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::outcome::{Outcome, Phases};
 use crate::reply;
 use crate::tunnel;
-use crate::upstream::{Place, Source, Upstream};
+use crate::upstream::{Origin, Place, Source};
 use crate::worker::{View, Worker};
 use attempt::AttemptError;
 
@@ -67,6 +71,16 @@ pub struct Received<'a> {
     pub started: Instant,
 }
 
+/// Where an exchange comes from.
+struct Arrival<'a> {
+    client: Client<'a>,
+    timer: &'a Timer,
+    /// Who connected, or whom the PROXY protocol names.
+    address: Option<SocketAddr>,
+    /// The connection closes after this exchange.
+    last: bool,
+}
+
 /// The state of one exchange. The two directions run at the same time in one task, hence the cells.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
@@ -75,10 +89,10 @@ pub struct Exchange<'a> {
     listener: &'a ListenerConfig,
     head: &'a RequestHead,
     bytes: &'a [u8],
-    stream: &'a Stream,
+    client: Client<'a>,
     timer: &'a Timer,
     /// Who connected, or whom the PROXY protocol names.
-    client: Option<SocketAddr>,
+    client_address: Option<SocketAddr>,
     /// The client, behind the forwarders that are trusted.
     client_ip: Cell<Option<IpAddr>>,
     /// The forwarding fields of the request are believed.
@@ -151,11 +165,17 @@ pub async fn run(
     let Some(listener) = view.config().listeners.get(received.listener) else { return Next::Close };
     let requests_max = listener.limits.requests_max;
     let unread = conn.unread.take();
-    let exchange = Exchange::new(worker, view, listener, conn, &received, unread, requests_max);
-    let counted = Counted::new(worker, exchange.stream);
+    let from = Arrival {
+        client: Client::Http1(&conn.stream),
+        timer: &conn.timer,
+        address: conn.client(),
+        last: requests_max > 0 && conn.requests >= requests_max,
+    };
+    let exchange = Exchange::new(worker, view, listener, from, &received, unread);
+    let counted = Counted::new(worker, exchange.client);
     let next = match exchange.proxy(response).await {
         Ok(next) => next,
-        Err(failure) => exchange.fail(failure),
+        Err(failure) => exchange.fail(&conn.stream, failure),
     };
     exchange.finish();
     counted.done();
@@ -173,9 +193,15 @@ pub fn refuse_head(
     failure: Failure,
 ) -> Next {
     let Some(listener) = view.config().listeners.get(received.listener) else { return Next::Close };
-    let exchange = Exchange::new(worker, view, listener, conn, &received, None, 0);
-    let counted = Counted::new(worker, exchange.stream);
-    let next = exchange.fail(failure);
+    let from = Arrival {
+        client: Client::Http1(&conn.stream),
+        timer: &conn.timer,
+        address: conn.client(),
+        last: true,
+    };
+    let exchange = Exchange::new(worker, view, listener, from, &received, None);
+    let counted = Counted::new(worker, exchange.client);
+    let next = exchange.fail(&conn.stream, failure);
     exchange.finish();
     counted.done();
     if next == Next::Gone { Next::Gone } else { Next::Linger }
@@ -186,10 +212,9 @@ impl<'a> Exchange<'a> {
         worker: &'a Rc<Worker>,
         view: &'a View,
         listener: &'a ListenerConfig,
-        conn: &'a Downstream,
+        from: Arrival<'a>,
         received: &Received<'a>,
         unread: Option<Chunk>,
-        requests_max: u64,
     ) -> Self {
         Exchange {
             worker,
@@ -198,13 +223,13 @@ impl<'a> Exchange<'a> {
             listener,
             head: received.head,
             bytes: received.bytes,
-            stream: &conn.stream,
-            timer: &conn.timer,
-            client: conn.client(),
-            client_ip: Cell::new(conn.client().map(|client| client.ip())),
+            client: from.client,
+            timer: from.timer,
+            client_address: from.address,
+            client_ip: Cell::new(from.address.map(|address| address.ip())),
             trusted: Cell::new(false),
             normal_path: RefCell::new(None),
-            last_of_connection: requests_max > 0 && conn.requests >= requests_max,
+            last_of_connection: from.last,
             unread: RefCell::new(unread),
             deadline: Cell::new(None),
             uploaded: Cell::new(received.head.body == BodyLength::Empty),
@@ -248,14 +273,24 @@ impl<'a> Exchange<'a> {
         let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
         let mut source = if poolable { Source::Any } else { Source::Fresh };
         loop {
-            let upstream = self.checkout(cluster, place, source).await?;
-            if self.head.method == Method::Connect {
-                return Box::pin(tunnel::connect(self, upstream, route)).await;
-            }
-            match self.attempt(upstream, cluster, route, response).await {
+            let origin = self.checkout(cluster, place, source).await?;
+            let result = match (self.client, origin) {
+                (Client::Http1(down), Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                    return Box::pin(tunnel::connect(self, down, upstream, route)).await;
+                }
+                (Client::Http1(down), Origin::Http1(upstream)) => {
+                    self.attempt(down, upstream, cluster, route, response).await
+                }
+                (_, origin) => Box::pin(self.translate(origin, cluster, route, response)).await,
+            };
+            match result {
                 Ok(next) => return Ok(next),
                 Err(AttemptError::Stale) => {
                     source = Source::Fresh;
+                    self.unread.borrow_mut().clone_from(&unread);
+                    self.record.request_body_bytes.set(0);
+                }
+                Err(AttemptError::NotProcessed) => {
                     self.unread.borrow_mut().clone_from(&unread);
                     self.record.request_body_bytes.set(0);
                 }
@@ -296,36 +331,40 @@ impl<'a> Exchange<'a> {
         cluster: &crate::upstream::Cluster,
         place: Place,
         source: Source,
-    ) -> Result<Upstream, Failure> {
+    ) -> Result<Origin, Failure> {
         let limit = self.deadline.get().unwrap_or_else(|| rt::now() + crate::config::FOREVER);
         let picked = match source {
-            Source::Any => match cluster.take_pooled(self.worker) {
-                Ok(upstream) => {
-                    self.note_upstream(&upstream);
-                    return Ok(upstream);
+            Source::Any => match cluster.take_pooled(self.worker, self.head.method) {
+                Ok(origin) => {
+                    self.note_upstream(&origin);
+                    return Ok(origin);
                 }
                 Err(picked) => picked,
             },
             Source::Fresh => cluster.pick_first(self.worker),
         };
-        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit));
-        let upstream = poll_fn(|cx| {
+        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit, self.head.method));
+        let origin = poll_fn(|cx| {
             if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Failure::from));
             }
-            self.stream.poll_reset(cx).map(|_| Err(Reason::ClientClosed.into()))
+            self.client.poll_reset(cx).map(|()| Err(Reason::ClientClosed.into()))
         })
         .await?;
-        self.note_upstream(&upstream);
-        Ok(upstream)
+        self.note_upstream(&origin);
+        Ok(origin)
     }
 
-    fn note_upstream(&self, upstream: &Upstream) {
+    fn note_upstream(&self, origin: &Origin) {
         let record = &self.record;
         record.connected.set(Some(rt::now()));
-        record.reused.set(upstream.reused);
         record.attempts.set(record.attempts.get() + 1);
-        *record.endpoint.borrow_mut() = Some((upstream.index, Rc::clone(&upstream.endpoint)));
+        let (reused, index, endpoint) = match origin {
+            Origin::Http1(upstream) => (upstream.reused, upstream.index, &upstream.endpoint),
+            Origin::Http2(stream) => (stream.reused, stream.index, &stream.endpoint),
+        };
+        record.reused.set(reused);
+        *record.endpoint.borrow_mut() = Some((index, Rc::clone(endpoint)));
     }
 
     /// The time left for the whole exchange ends at this moment, or the given one comes first.
@@ -342,11 +381,12 @@ impl<'a> Exchange<'a> {
         self.head.keep_alive && !self.last_of_connection && !self.worker.is_draining()
     }
 
-    /// Ends a failed exchange: with a local reply where one can still be sent, else by cutting the connection.
-    fn fail(&self, failure: Failure) -> Next {
+    /// Ends a failed exchange on a connection of HTTP/1: with a local reply where one can still be sent, else by cutting
+    /// the connection.
+    fn fail(&self, down: &Stream, failure: Failure) -> Next {
         self.record.reason.set(Some(failure.reason));
         if failure.reason == Reason::ClientClosed {
-            self.stream.reset_on_close();
+            down.reset_on_close();
             self.record.status.set(failure.reason.status());
             return Next::Gone;
         }
@@ -354,7 +394,7 @@ impl<'a> Exchange<'a> {
             // The client must not take what it got for the whole response. A body with a length or with chunks shows that
             // it is cut; one that ends with the connection only does if that is reset.
             if self.ends_with_connection.get() || failure.reason == Reason::ClientSlow {
-                self.stream.reset_on_close();
+                down.reset_on_close();
                 return Next::Gone;
             }
             return Next::Close;
@@ -362,24 +402,29 @@ impl<'a> Exchange<'a> {
         self.record.status.set(failure.reason.status());
         let whole_request = self.uploaded.get() || self.discard_received_body();
         let keep = whole_request && self.client_stays() && self.head.bytes > 0;
-        let reply = reply::LocalReply {
-            failure,
-            accept: self.head.lookup(FieldKind::Accept).unwrap_or_default().of(self.bytes),
-            head_only: self.head.method == Method::Head,
-            keep_alive: keep,
-            http10: self.head.version == Version::Http10,
-            reason_header: self.listener.forwarded.reason_header,
-        };
-        let mut out = rt::take_vec();
-        let body_bytes = reply.render(&mut out);
-        self.record.response_body_bytes.set(body_bytes);
+        let out = self.render_reply(failure, keep);
         add(&self.record.wire.to_client, out.len());
-        match self.stream.send(out) {
+        match down.send(out) {
             Ok(()) if keep => Next::KeepAlive,
             Ok(()) if whole_request => Next::Close,
             Ok(()) => Next::Linger,
             Err(_) => Next::Gone,
         }
+    }
+
+    /// A local reply in the form of HTTP/1.1.
+    fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
+        let reply = reply::LocalReply {
+            failure,
+            accept: self.head.lookup(FieldKind::Accept).unwrap_or_default().of(self.bytes),
+            head_only: self.head.method == Method::Head,
+            keep_alive,
+            http10: self.head.version == Version::Http10,
+            reason_header: self.listener.forwarded.reason_header,
+        };
+        let mut out = rt::take_vec();
+        self.record.response_body_bytes.set(reply.render(&mut out));
+        out
     }
 
     /// A small body that has come in already is read away, so that the connection can be used again.
@@ -459,10 +504,6 @@ impl<'a> Exchange<'a> {
 
 /// What a tunnel needs of the exchange that it grew out of.
 impl Exchange<'_> {
-    pub(crate) fn stream(&self) -> &Stream {
-        self.stream
-    }
-
     pub(crate) fn worker(&self) -> &Worker {
         self.worker
     }
@@ -498,14 +539,14 @@ fn failure_of(error: &io::Error, otherwise: Reason) -> Failure {
 /// Counts an exchange as started, and as lost if its task ends before it does.
 struct Counted<'a> {
     worker: &'a Worker,
-    stream: &'a Stream,
+    client: Client<'a>,
     done: bool,
 }
 
 impl<'a> Counted<'a> {
-    fn new(worker: &'a Worker, stream: &'a Stream) -> Self {
+    fn new(worker: &'a Worker, client: Client<'a>) -> Self {
         worker.stats.on_exchange_started();
-        Counted { worker, stream, done: false }
+        Counted { worker, client, done: false }
     }
 
     fn done(mut self) {
@@ -517,7 +558,7 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         if !self.done {
             // An orderly end would complete a response that ends with its connection.
-            self.stream.reset_on_close();
+            self.client.cut(ErrorCode::InternalError);
             self.worker.stats.on_exchange_lost();
         }
     }

@@ -67,6 +67,7 @@ impl Upload {
     pub(super) async fn run(
         &mut self,
         exchange: &Exchange<'_>,
+        down: &Stream,
         up: &Stream,
         cluster: &ClusterConfig,
     ) -> Result<(), UploadError> {
@@ -84,7 +85,7 @@ impl Upload {
                 Err(Stalled::Deadline) => return Err(UploadError::Client(Reason::RequestTimeout.into())),
             }
             timer.arm(exchange.until(rt::now() + limits.request_body_timeout));
-            let chunk = receive(exchange, &timer).await?;
+            let chunk = receive(exchange, down, &timer).await?;
             exchange.body_taken.set(true);
             let run = self.take(exchange, chunk).map_err(UploadError::Client)?;
             if !run.is_empty() && up.send(run).is_err() {
@@ -117,9 +118,9 @@ fn refused(error: BodyError) -> Failure {
     Failure { reason: Reason::BadRequest, detail: error.to_string() }
 }
 
-async fn receive(exchange: &Exchange<'_>, timer: &Timer) -> Result<Chunk, UploadError> {
+async fn receive(exchange: &Exchange<'_>, down: &Stream, timer: &Timer) -> Result<Chunk, UploadError> {
     let received: Option<io::Result<Chunk>> = poll_fn(|cx| {
-        if let Poll::Ready(received) = exchange.stream.poll_recv(cx) {
+        if let Poll::Ready(received) = down.poll_recv(cx) {
             return Poll::Ready(Some(received));
         }
         timer.poll_expired(cx).map(|()| None)

@@ -17,8 +17,11 @@ pub struct TrailerLimits {
 /// What the input starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyStep {
-    /// That many bytes of chunk framing or trailers: to be passed on where the body stays chunked, dropped elsewhere.
+    /// That many bytes of chunk framing: to be passed on where the body stays chunked, dropped elsewhere.
     Framing(usize),
+    /// That many bytes of trailer lines, a whole line with its CRLF or a piece of one. The empty line behind the last is
+    /// framing.
+    Trailer(usize),
     /// That many bytes of content.
     Data(usize),
     /// The body has ended; nothing of the input belongs to it.
@@ -138,6 +141,8 @@ impl BodyDecoder {
             State::UntilClose => Ok(BodyStep::Data(input.len())),
             State::Exact => Ok(self.data(input, State::Done)),
             State::Data => Ok(self.data(input, State::DataCr)),
+            State::TrailerStart if !input.starts_with(b"\r") => self.trailer_line(input),
+            State::TrailerName | State::TrailerValue | State::TrailerLf => self.trailer_line(input),
             _ => self.framing(input).map(BodyStep::Framing),
         }
     }
@@ -195,11 +200,22 @@ impl BodyDecoder {
         }
         for (at, byte) in input.iter().enumerate() {
             self.state = self.step(*byte)?;
-            if matches!(self.state, State::Data | State::Done) {
+            if matches!(self.state, State::Data | State::TrailerStart | State::Done) {
                 return Ok(at + 1);
             }
         }
         Ok(input.len())
+    }
+
+    /// Consumes a trailer line, up to its end or that of the input.
+    fn trailer_line(&mut self, input: &[u8]) -> Result<BodyStep, BodyError> {
+        for (at, byte) in input.iter().enumerate() {
+            self.state = self.step(*byte)?;
+            if self.state == State::TrailerStart {
+                return Ok(BodyStep::Trailer(at + 1));
+            }
+        }
+        Ok(BodyStep::Trailer(input.len()))
     }
 
     /// The usual case at once: `[CRLF] size CRLF` is all there, and where the size is 0 the final CRLF too.

@@ -88,7 +88,7 @@ fn chunked(text: &str) -> Result<(String, String), BodyError> {
                 content.push_str(&rest[..count]);
                 rest = &rest[count..];
             }
-            BodyStep::Framing(count) => rest = &rest[count..],
+            BodyStep::Framing(count) | BodyStep::Trailer(count) => rest = &rest[count..],
             BodyStep::Done => return Ok((content, rest.to_owned())),
             BodyStep::NeedMore => {
                 decoder.eof()?;

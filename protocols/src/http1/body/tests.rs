@@ -18,7 +18,7 @@ fn decode(pieces: &[&[u8]]) -> Outcome {
                     content.extend_from_slice(&rest[..n]);
                     rest = &rest[n..];
                 }
-                BodyStep::Framing(n) => {
+                BodyStep::Framing(n) | BodyStep::Trailer(n) => {
                     assert!(n > 0, "progress");
                     framing.extend_from_slice(&rest[..n]);
                     rest = &rest[n..];
