@@ -186,6 +186,48 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             response_body_timeout: view.duration(Id::ResponseBodyTimeout),
             requests_max: view.number(Id::Requests),
         },
+        http2: http2(view),
+    }
+}
+
+fn http2(view: &View<'_>) -> Http2Config {
+    let stream_window = view.number_as(Id::Http2StreamWindow);
+    let (bytes_max, fields_max) = (view.number_as(Id::HeadersBytes), view.number_as(Id::HeadersCount));
+    Http2Config {
+        enabled: view.bool(Id::Http2),
+        upgrade: view.bool(Id::Http2Upgrade),
+        settings_timeout: view.duration(Id::Http2SettingsTimeout),
+        connection_age: view.duration(Id::Http2ConnectionAge),
+        age_grace: view.duration(Id::Http2AgeGrace),
+        machine: ConnectionConfig {
+            streams_max: view.number_as(Id::Http2Streams),
+            stream_window,
+            // A ceiling below where it starts would mean no growth.
+            stream_window_max: stream_window.max(view.number_as(Id::Http2StreamWindowMax)),
+            connection_window: view.number_as(Id::Http2ConnectionWindow),
+            frame_bytes_max: view.number_as(Id::Http2FrameBytes),
+            header_table_bytes: view.number_as(Id::Http2HeaderTable),
+            head_limits: HeadLimits {
+                bytes_max,
+                fields_max,
+                target_bytes_max: view.number_as(Id::TargetBytes),
+            },
+            trailer_limits: TrailerLimits { bytes_max, fields_max },
+            connect_protocol: true,
+            queued_control_bytes_max: view.number_as(Id::Http2QueuedBytes),
+            abuse: AbuseLimits {
+                resets: view.number_as(Id::Http2Resets),
+                own_resets: view.number_as(Id::Http2OwnResets),
+                continuations: view.number_as(Id::Http2Continuations),
+                empty_frames: view.number_as(Id::Http2EmptyFrames),
+                control_frames: view.number_as(Id::Http2ControlFrames),
+                priorities: view.number_as(Id::Http2Priorities),
+                window_updates: view.number_as(Id::Http2WindowUpdates),
+                refused_streams: view.number_as(Id::Http2RefusedStreams),
+                unknown_frames: view.number_as(Id::Http2UnknownFrames),
+                closed_frames: view.number_as(Id::Http2ClosedFrames),
+            },
+        },
     }
 }
 
@@ -215,6 +257,39 @@ pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_
             Some("v1") => Some(ProxyProtocolVersion::V1),
             Some("v2") => Some(ProxyProtocolVersion::V2),
             _ => None,
+        },
+        protocol: match view.word(Id::Protocol) {
+            Some("http2") => UpstreamProtocol::Http2,
+            Some("auto") => UpstreamProtocol::Auto,
+            _ => UpstreamProtocol::Http1,
+        },
+        multiplex: multiplex(view),
+    }
+}
+
+fn multiplex(view: &View<'_>) -> MultiplexConfig {
+    let stream_window = view.number_as(Id::UpstreamHttp2StreamWindow);
+    let (bytes_max, fields_max) =
+        (view.number_as(Id::ResponseHeadersBytes), view.number_as(Id::ResponseHeadersCount));
+    MultiplexConfig {
+        connections_max: view.number_as(Id::UpstreamHttp2Connections),
+        streams_max: view.number_as(Id::UpstreamHttp2Streams),
+        settings_timeout: view.duration(Id::UpstreamHttp2SettingsTimeout),
+        ping_interval: view.duration(Id::UpstreamHttp2PingInterval),
+        ping_timeout: view.duration(Id::UpstreamHttp2PingTimeout),
+        machine: ConnectionConfig {
+            // Origins open no streams: push is refused (RFC 9113 8.4).
+            streams_max: 0,
+            stream_window,
+            stream_window_max: stream_window.max(view.number_as(Id::UpstreamHttp2StreamWindowMax)),
+            connection_window: view.number_as(Id::UpstreamHttp2ConnectionWindow),
+            frame_bytes_max: 16 << 10,
+            header_table_bytes: 4 << 10,
+            head_limits: HeadLimits { bytes_max, fields_max, target_bytes_max: 0 },
+            trailer_limits: TrailerLimits { bytes_max, fields_max },
+            connect_protocol: false,
+            queued_control_bytes_max: 64 << 10,
+            abuse: AbuseLimits::origin(),
         },
     }
 }

@@ -123,6 +123,7 @@ pub struct ListenerConfig {
     pub path_rules: PathRules,
     pub forwarded: ForwardedConfig,
     pub limits: ListenerLimits,
+    pub http2: Http2Config,
 }
 
 /// What a listener accepts from one connection, and from all of them.
@@ -148,6 +149,22 @@ pub struct ListenerLimits {
     pub response_body_timeout: Duration,
     /// Requests of one connection before it is told to close; 0 is unlimited.
     pub requests_max: u64,
+}
+
+/// What a listener does with HTTP/2.
+#[derive(Debug, Clone)]
+pub struct Http2Config {
+    /// HTTP/2 by prior knowledge.
+    pub enabled: bool,
+    /// HTTP/2 by `Upgrade: h2c`.
+    pub upgrade: bool,
+    pub settings_timeout: Duration,
+    /// Age at which a connection is told to end; zero is unlimited.
+    pub connection_age: Duration,
+    /// What its requests then get to finish.
+    pub age_grace: Duration,
+    /// What the state machine of a connection is built with.
+    pub machine: ConnectionConfig,
 }
 
 /// Which forwarding headers are believed and written.
@@ -179,6 +196,31 @@ pub struct ClusterConfig {
     pub response_header_bytes_max: u32,
     pub response_header_count_max: u16,
     pub send_proxy_protocol: Option<ProxyProtocolVersion>,
+    pub protocol: UpstreamProtocol,
+    pub multiplex: MultiplexConfig,
+}
+
+/// What the endpoints of a cluster speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// Found out at the first connection to each endpoint.
+    Auto,
+}
+
+/// HTTP/2 connections to an endpoint, of each worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MultiplexConfig {
+    pub connections_max: u32,
+    /// Requests on one connection at a time.
+    pub streams_max: u32,
+    pub settings_timeout: Duration,
+    /// Silence after which a PING is sent; zero sends none.
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    /// What the state machine of a connection is built with.
+    pub machine: ConnectionConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -181,6 +181,69 @@ settings! {
     /// Longest time without progress of a response towards the client.
     ResponseBodyTimeout: Listener "limits.response_body_timeout" "response-body-timeout", time(1, DAY), &[], "30s", Reload;
 
+    /// Whether clients may speak HTTP/2 without asking first (prior knowledge), beside HTTP/1.1 on the same port.
+    Http2: Listener "http2.enabled" "http2", Kind::Bool, &[], "true", Reload;
+    /// Whether `Upgrade: h2c` is answered. It is never forwarded.
+    Http2Upgrade: Listener "http2.upgrade" "http2-upgrade", Kind::Bool, &[], "false", Reload;
+    /// Requests of one HTTP/2 connection at a time.
+    Http2Streams: Listener "http2.streams" "http2-streams", count(1, 100_000), &[], "100", Reload;
+    /// Bytes of a request body that a client may send before they are passed on, at first.
+    Http2StreamWindow: Listener "http2.stream_window" "http2-stream-window", size(KIB, 16 * MIB), &[], "64KiB", Reload;
+    /// How far that window grows where bandwidth and round-trip time ask for it.
+    Http2StreamWindowMax: Listener "http2.stream_window_max" "http2-stream-window-max", size(KIB, 16 * MIB), &[], "1MiB", Reload;
+    /// The window of a connection as a whole, at first; it grows in step with those of its streams.
+    Http2ConnectionWindow: Listener "http2.connection_window" "http2-connection-window", size(64 * KIB, GIB), &[], "1MiB", Reload;
+    /// The largest frame that a client may send.
+    Http2FrameBytes: Listener "http2.frame_bytes" "http2-frame-bytes", size(16 * KIB, 16 * MIB - 1), &[], "16KiB", Reload;
+    /// The table that a client's header compression may use.
+    Http2HeaderTable: Listener "http2.header_table" "http2-header-table", size(0, 64 * KIB), &[], "4KiB", Reload;
+    /// Time for a client to acknowledge our SETTINGS.
+    Http2SettingsTimeout: Listener "http2.settings_timeout" "http2-settings-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// Age at which an HTTP/2 connection is told to end, so that clients spread over the workers again.
+    Http2ConnectionAge: Listener "http2.connection_age" "http2-connection-age", time_or_unlimited(1, 365 * DAY), &[], "0", Reload;
+    /// What requests get to finish once a connection has reached its age.
+    Http2AgeGrace: Listener "http2.age_grace" "http2-age-grace", time(1, DAY), &[], "10s", Reload;
+    /// Requests that a client may cancel within 10 seconds (CVE-2023-44487, rapid reset).
+    Http2Resets: Listener "http2.abuse.resets" "http2-resets", count(1, 1_000_000), &[], "400", Reload;
+    /// Requests that a client may make us reset within 10 seconds by breaking a rule (CVE-2025-8671, MadeYouReset).
+    Http2OwnResets: Listener "http2.abuse.own_resets" "http2-own-resets", count(1, 1_000_000), &[], "100", Reload;
+    /// CONTINUATION frames of one header block (CVE-2024-27316).
+    Http2Continuations: Listener "http2.abuse.continuations" "http2-continuations", count(1, 10_000), &[], "16", Reload;
+    /// Frames without content within 10 seconds (CVE-2019-9518).
+    Http2EmptyFrames: Listener "http2.abuse.empty_frames" "http2-empty-frames", count(1, 1_000_000), &[], "100", Reload;
+    /// SETTINGS and PING within 10 seconds, which have to be answered (CVE-2019-9512, CVE-2019-9515).
+    Http2ControlFrames: Listener "http2.abuse.control_frames" "http2-control-frames", count(1, 1_000_000), &[], "200", Reload;
+    /// PRIORITY and PRIORITY_UPDATE within 10 seconds (CVE-2019-9513).
+    Http2Priorities: Listener "http2.abuse.priorities" "http2-priorities", count(1, 1_000_000), &[], "1000", Reload;
+    /// WINDOW_UPDATE within 10 seconds, beside four for each DATA frame sent (CVE-2019-9511).
+    Http2WindowUpdates: Listener "http2.abuse.window_updates" "http2-window-updates", count(1, 1_000_000), &[], "2000", Reload;
+    /// Requests within 10 seconds beyond what the connection may have open, or with too large a head.
+    Http2RefusedStreams: Listener "http2.abuse.refused_streams" "http2-refused-streams", count(1, 1_000_000), &[], "200", Reload;
+    /// Frames of unknown types within 10 seconds.
+    Http2UnknownFrames: Listener "http2.abuse.unknown_frames" "http2-unknown-frames", count(1, 1_000_000), &[], "1000", Reload;
+    /// Frames for requests that have ended, within 10 seconds.
+    Http2ClosedFrames: Listener "http2.abuse.closed_frames" "http2-closed-frames", count(1, 1_000_000), &[], "2000", Reload;
+    /// Answers that may wait for a client that reads nothing but goes on asking.
+    Http2QueuedBytes: Listener "http2.abuse.queued_bytes" "http2-queued-bytes", size(4 * KIB, 16 * MIB), &[], "64KiB", Reload;
+
+    /// What endpoints speak. `auto` greets an endpoint in HTTP/2 once and stays with what it answers.
+    Protocol: Cluster "protocol" "upstream-protocol", Kind::Choice, &["http1", "http2", "auto"], "http1", Reload;
+    /// HTTP/2 connections of one worker to an endpoint. Another one is made when the streams of those run out.
+    UpstreamHttp2Connections: Cluster "http2.connections" "upstream-http2-connections", count(1, 10_000), &[], "4", Reload;
+    /// Requests on one HTTP/2 connection to an endpoint at a time; the endpoint may allow fewer.
+    UpstreamHttp2Streams: Cluster "http2.streams" "upstream-http2-streams", count(1, 100_000), &[], "100", Reload;
+    /// Bytes of a response body that an endpoint may send before they are passed on, at first.
+    UpstreamHttp2StreamWindow: Cluster "http2.stream_window" "upstream-http2-stream-window", size(KIB, 16 * MIB), &[], "64KiB", Reload;
+    /// How far that window grows where bandwidth and round-trip time ask for it.
+    UpstreamHttp2StreamWindowMax: Cluster "http2.stream_window_max" "upstream-http2-stream-window-max", size(KIB, 16 * MIB), &[], "1MiB", Reload;
+    /// The window of a connection as a whole, at first.
+    UpstreamHttp2ConnectionWindow: Cluster "http2.connection_window" "upstream-http2-connection-window", size(64 * KIB, GIB), &[], "1MiB", Reload;
+    /// Time for an endpoint to acknowledge our SETTINGS.
+    UpstreamHttp2SettingsTimeout: Cluster "http2.settings_timeout" "upstream-http2-settings-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// Silence after which an endpoint is asked by PING whether it lives.
+    UpstreamHttp2PingInterval: Cluster "http2.ping_interval" "upstream-http2-ping-interval", Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(DAY), zero: Some("off") }, &[], "0", Reload;
+    /// Time for the answer; later, the connection is closed and its requests fail.
+    UpstreamHttp2PingTimeout: Cluster "http2.ping_timeout" "upstream-http2-ping-timeout", time(1, HOUR), &[], "10s", Reload;
     /// How an endpoint is chosen.
     Balance: Cluster "balance" "balance", Kind::Choice, &["round_robin", "least_request", "random"], "round_robin", Reload;
     /// Whether connections to endpoints begin with a PROXY protocol header.
@@ -252,6 +315,8 @@ impl Setting {
             (Scope::Process, "access_log") => "Access log",
             (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
             (Scope::Process, _) => "Process",
+            (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
+            (Scope::Cluster, "http2" | "protocol") => "HTTP/2 to upstreams (defaults; a cluster's own value wins)",
             (Scope::Listener, "limits") => "Limits of listeners (defaults; a listener's own value wins)",
             (Scope::Listener, _) => "Listeners (defaults; a listener's own value wins)",
             (Scope::Cluster, _) => "Upstreams (defaults; a cluster's own value wins)",

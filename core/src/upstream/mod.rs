@@ -5,26 +5,32 @@
 
 pub mod borrow;
 pub mod connect;
+pub mod multiplex;
 pub mod pool;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Instant;
 
-use crate::config::{ClusterConfig, EndpointConfig};
+use crate::config::{ClusterConfig, EndpointConfig, UpstreamProtocol};
 use crate::control::Resolved;
 use crate::error::Reason;
+use crate::http2;
 use crate::io::{self as rt, Address, Stream};
 use crate::shared::Shared;
 use crate::worker::Worker;
 use borrow::BorrowRequest;
+use multiplex::{Multiplex, OriginStream, Wanted};
 pub use pool::EndpointShared;
 use pool::{Connection, ConnectionMeta, ConnectionPermit, Pool};
 use ringway_policies::balance::{self, EndpointState, Turn};
+use ringway_protocols::message::Method;
 
 /// A cluster of one worker.
 pub struct Cluster {
@@ -39,11 +45,30 @@ pub struct Endpoint {
     /// As written in the configuration; the label of statistics and logs.
     pub name: String,
     pub pool: Pool,
+    /// Connections that carry many requests at once.
+    pub multiplex: Multiplex,
+    /// Which protocol it turned out to speak, where the cluster leaves that open.
+    spoken: Cell<Option<Spoken>>,
     pub shared: Arc<EndpointShared>,
     addresses: RefCell<Rc<[Address]>>,
     /// Exchanges of this worker under way.
     active: Cell<u32>,
     dials: Cell<usize>,
+}
+
+/// The origin's side of one exchange.
+pub enum Origin {
+    /// A connection of its own.
+    Http1(Upstream),
+    /// One stream of a connection that others use too.
+    Http2(OriginStream),
+}
+
+/// What an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
 }
 
 /// A connection in the hands of one exchange.
@@ -93,6 +118,8 @@ impl Cluster {
             let counts = shared.endpoint(&config.name, &name);
             Rc::new(Endpoint {
                 pool: Pool::new(worker, Arc::clone(&counts)),
+                multiplex: Multiplex::default(),
+                spoken: Cell::new(None),
                 shared: counts,
                 name,
                 addresses: RefCell::new(addresses),
@@ -129,6 +156,7 @@ impl Cluster {
                 let new = resolved.addresses.iter().map(|ip| Address::Tcp(SocketAddr::new(*ip, *port)));
                 let new: Rc<[Address]> = new.collect();
                 endpoint.pool.retain(|address| new.contains(address));
+                endpoint.multiplex.retain(|address| new.contains(address));
                 *endpoint.addresses.borrow_mut() = new;
             }
         }
@@ -136,24 +164,28 @@ impl Cluster {
 
     /// Closes idle connections that have expired or that the origin closed.
     pub fn sweep(&self, now: Instant) -> usize {
-        self.endpoints.iter().map(|endpoint| endpoint.pool.sweep(&self.config.pool, now)).sum()
+        let of_endpoint = |endpoint: &Rc<Endpoint>| {
+            endpoint.pool.sweep(&self.config.pool, now) + endpoint.multiplex.sweep(&self.config, now)
+        };
+        self.endpoints.iter().map(of_endpoint).sum()
     }
 
     /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
     /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
-    pub fn take_pooled(&self, worker: &Worker) -> Result<Upstream, Picked> {
+    pub fn take_pooled(&self, worker: &Worker, method: Method) -> Result<Origin, Picked> {
         let picked = self.pick(worker.random(), &[]);
         let pooled = picked.and_then(|index| {
             let endpoint = &self.endpoints[index];
-            endpoint
-                .pool
-                .take(&self.config.pool, rt::now())
-                .map(|connection| endpoint.checked_out(index, connection))
+            if self.spoken(endpoint) == Some(Spoken::Http2) {
+                return endpoint.multiplex.open(endpoint, index, &self.config, method).map(Origin::Http2);
+            }
+            let connection = endpoint.pool.take(&self.config.pool, rt::now())?;
+            Some(Origin::Http1(endpoint.checked_out(index, connection)))
         });
         match pooled {
-            Some(upstream) => {
+            Some(origin) => {
                 worker.stats.pool.hits.increment();
-                Ok(upstream)
+                Ok(origin)
             }
             None => Err(Picked(picked)),
         }
@@ -175,20 +207,14 @@ impl Cluster {
         source: Source,
         first: Picked,
         deadline: Instant,
-    ) -> Result<Upstream, Reason> {
+        method: Method,
+    ) -> Result<Origin, Reason> {
         let mut tried: Vec<usize> = Vec::new();
         let mut reason = Reason::NoEndpoint;
         let mut picked = first.0;
         while let Some(index) = picked {
-            if source == Source::Any
-                && let Some(upstream) = self.borrow(worker, place, index).await
-            {
-                worker.stats.pool.borrowed.increment();
-                return Ok(upstream);
-            }
-            worker.stats.pool.misses.increment();
-            match self.dial(worker, place, index, deadline).await {
-                Ok(upstream) => return Ok(upstream),
+            match self.reach(worker, place, source, index, deadline, method).await {
+                Ok(origin) => return Ok(origin),
                 Err(failed) => reason = failed,
             }
             if rt::now() >= deadline {
@@ -199,6 +225,144 @@ impl Cluster {
             picked = self.pick(worker.random(), &tried);
         }
         Err(reason)
+    }
+
+    /// Gets to an endpoint by whatever it speaks.
+    async fn reach(
+        &self,
+        worker: &Worker,
+        place: Place,
+        source: Source,
+        index: usize,
+        deadline: Instant,
+        method: Method,
+    ) -> Result<Origin, Reason> {
+        let endpoint = &self.endpoints[index];
+        if self.spoken(endpoint).is_none() {
+            self.probe(worker, place, index, deadline).await?;
+        }
+        if self.spoken(endpoint) == Some(Spoken::Http2) {
+            return self.stream(worker, place, index, deadline, method).await.map(Origin::Http2);
+        }
+        if source == Source::Any
+            && let Some(upstream) = self.borrow(worker, place, index).await
+        {
+            worker.stats.pool.borrowed.increment();
+            return Ok(Origin::Http1(upstream));
+        }
+        worker.stats.pool.misses.increment();
+        self.dial(worker, place, index, deadline).await.map(Origin::Http1)
+    }
+
+    /// What the endpoint speaks, as far as it is known.
+    fn spoken(&self, endpoint: &Endpoint) -> Option<Spoken> {
+        match self.config.protocol {
+            UpstreamProtocol::Http1 => Some(Spoken::Http1),
+            UpstreamProtocol::Http2 => Some(Spoken::Http2),
+            UpstreamProtocol::Auto => endpoint.spoken.get(),
+        }
+    }
+
+    /// A stream to an endpoint, on a connection that there is or on a new one.
+    async fn stream(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+        method: Method,
+    ) -> Result<OriginStream, Reason> {
+        let endpoint = &self.endpoints[index];
+        let multiplex = &endpoint.multiplex;
+        loop {
+            if let Some(stream) = multiplex.open(endpoint, index, &self.config, method) {
+                return Ok(stream);
+            }
+            match multiplex.wanted(&self.config.multiplex) {
+                Wanted::Dial => {
+                    worker.stats.pool.misses.increment();
+                    self.connect_multiplexed(worker, place, index, deadline).await?;
+                }
+                Wanted::Wait => multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?,
+            }
+        }
+    }
+
+    /// Makes a connection of HTTP/2 and takes it into use.
+    async fn connect_multiplexed(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+    ) -> Result<(), Reason> {
+        let multiplex = &self.endpoints[index].multiplex;
+        let _dialing = multiplex.dial_begins();
+        match self.dial(worker, place, index, deadline).await {
+            Ok(upstream) => {
+                let Upstream { stream, meta, .. } = upstream;
+                multiplex.add(self.speak_http2(worker, stream), meta.address, meta.permit);
+                Ok(())
+            }
+            Err(reason) => {
+                multiplex.dial_failed(reason);
+                Err(reason)
+            }
+        }
+    }
+
+    fn speak_http2(&self, worker: &Worker, stream: Stream) -> http2::Client {
+        let times = http2::ClientTimes {
+            settings_timeout: self.config.multiplex.settings_timeout,
+            socket_timeout: self.config.response_head_timeout,
+        };
+        let config = http2::settings::upstream(&self.config);
+        http2::connect_client(stream, &config, times, worker.window(), &worker.stats)
+    }
+
+    /// Finds out what an endpoint speaks by greeting it in HTTP/2: an origin that knows only HTTP/1.1 takes the preface for a
+    /// request that it refuses (RFC 9113 3.4 made it so). The first requests wait for the answer, which is remembered.
+    async fn probe(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+    ) -> Result<(), Reason> {
+        let endpoint = &self.endpoints[index];
+        let multiplex = &endpoint.multiplex;
+        if multiplex.is_dialing() {
+            multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?;
+            return Ok(());
+        }
+        let _dialing = multiplex.dial_begins();
+        let upstream = match self.dial(worker, place, index, deadline).await {
+            Ok(upstream) => upstream,
+            Err(reason) => {
+                multiplex.dial_failed(reason);
+                return Err(reason);
+            }
+        };
+        let Upstream { stream, meta, .. } = upstream;
+        let client = self.speak_http2(worker, stream);
+        let answered = poll_fn(|cx| {
+            let mut seen = 0;
+            while client.poll_change(cx, &mut seen).is_ready() {
+                if client.is_confirmed() || client.is_closed() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        });
+        // An origin that says nothing at all waits for a request that it understands.
+        let _ = rt::timeout_at(deadline.min(rt::now() + self.config.connect_timeout), answered).await;
+        if client.is_confirmed() && !client.is_closed() {
+            endpoint.spoken.set(Some(Spoken::Http2));
+            multiplex.add(client, meta.address, meta.permit);
+        } else {
+            endpoint.spoken.set(Some(Spoken::Http1));
+        }
+        Ok(())
     }
 
     async fn borrow(&self, worker: &Worker, place: Place, index: usize) -> Option<Upstream> {
