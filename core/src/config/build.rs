@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use ringway_policies::path::{EncodedSlash, PathRules};
+use ringway_protocols::http1::{HeadLimits, TrailerLimits};
+use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
@@ -10,8 +12,8 @@ use super::layer::{Layer, Own, View};
 use super::settings::Id;
 use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
-    EndpointConfig, ForwardedConfig, ForwardedStyle, IoChoice, ListenerConfig, ListenerLimits, PoolConfig,
-    ProcessConfig, ProxyProtocolVersion, RouteConfig,
+    EndpointConfig, ForwardedConfig, ForwardedStyle, Http2Config, IoChoice, ListenerConfig, ListenerLimits,
+    MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion, RouteConfig, UpstreamProtocol,
 };
 use crate::access_log;
 use crate::io::Address;
@@ -278,8 +280,7 @@ fn multiplex(view: &View<'_>) -> MultiplexConfig {
         ping_interval: view.duration(Id::UpstreamHttp2PingInterval),
         ping_timeout: view.duration(Id::UpstreamHttp2PingTimeout),
         machine: ConnectionConfig {
-            // Origins open no streams: push is refused (RFC 9113 8.4).
-            streams_max: 0,
+            streams_max: view.number_as(Id::UpstreamHttp2Streams),
             stream_window,
             stream_window_max: stream_window.max(view.number_as(Id::UpstreamHttp2StreamWindowMax)),
             connection_window: view.number_as(Id::UpstreamHttp2ConnectionWindow),
@@ -289,7 +290,7 @@ fn multiplex(view: &View<'_>) -> MultiplexConfig {
             trailer_limits: TrailerLimits { bytes_max, fields_max },
             connect_protocol: false,
             queued_control_bytes_max: 64 << 10,
-            abuse: AbuseLimits::origin(),
+            abuse: AbuseLimits::default(),
         },
     }
 }

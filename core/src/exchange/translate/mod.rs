@@ -1,0 +1,485 @@
+//! Exchanges in which HTTP/2 is spoken on at least one side: one relay for all of them.
+//!
+//! Heads have one format whatever they came in, so that translation is a matter of how they are written. Bodies pass as
+//! pieces of data; a piece counts as consumed, and opens its sender's window, only once the other side has accepted it.
+
+mod sink;
+mod source;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
+use ringway_protocols::http2::ErrorCode;
+use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
+
+use super::attempt::AttemptError;
+use super::download::{INTERIM_MAX, OWN_FIELDS, SETTLED_BYTES};
+use super::{Client, Exchange, Failure, Next, add, failure_of, forwarding};
+use crate::config::{ClusterConfig, RouteConfig};
+use crate::error::Reason;
+use crate::head_buffer::HeadBytes;
+use crate::http2::{BodyPiece, StreamError};
+use crate::io::{self as rt, Chunk, Timer};
+use crate::relay;
+use crate::upstream::{Cluster, Origin};
+use sink::{Framing, Sink, SinkError};
+use source::{Source, SourceError};
+
+/// Attempts at a request that origins say they did nothing with. Each is another stream, mostly on another connection.
+const NOT_PROCESSED_MAX: u32 = 5;
+
+/// How one direction ended early, and by which side.
+enum Cut {
+    Source(SourceError),
+    SourceStalled,
+    Sink(SinkError),
+    ClientGone,
+    TooLarge,
+}
+
+/// What one direction is made of.
+struct Flow<'a> {
+    source: Source<'a>,
+    sink: Sink<'a>,
+    /// Longest time without progress that is the sender's fault, and the reader's.
+    source_timeout: Duration,
+    sink_timeout: Duration,
+}
+
+impl Exchange<'_> {
+    /// One attempt at an exchange, whatever the two sides speak.
+    pub(super) async fn translate(
+        &self,
+        origin: Origin,
+        cluster: &Cluster,
+        route: &RouteConfig,
+        response: &mut ResponseHead,
+    ) -> Result<Next, AttemptError> {
+        self.send_request(&origin, &cluster.config, route)?;
+        let timer = Timer::new();
+        let uploads = self.head.body != BodyLength::Empty;
+        self.uploaded.set(!uploads);
+        let ended = {
+            let mut upload = pin!(self.upload(&origin, &cluster.config, &timer));
+            let mut uploading = uploads;
+            let mut download = pin!(self.receive(&origin, &cluster.config, route, response));
+            poll_fn(|cx| {
+                if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
+                    uploading = false;
+                    match result {
+                        Ok(()) => self.uploaded.set(true),
+                        // The origin may have answered all the same: the download tells.
+                        Err(Cut::Sink(SinkError::Io(_) | SinkError::Stream(_))) => {}
+                        Err(cut) => return Poll::Ready(Err(self.upload_failure(cut).into())),
+                    }
+                }
+                download.as_mut().poll(cx)
+            })
+            .await?
+        };
+        let uploaded = self.uploaded.get();
+        if let Origin::Http1(upstream) = origin
+            && ended.origin_clean
+            && uploaded
+            && forwarding::is_poolable(&cluster.config)
+        {
+            upstream.release(cluster, rt::now());
+        }
+        Ok(match (uploaded, ended.client_stays) {
+            (true, true) => Next::KeepAlive,
+            (true, false) => Next::Close,
+            (false, _) => Next::Linger,
+        })
+    }
+
+    fn send_request(
+        &self,
+        origin: &Origin,
+        cluster: &ClusterConfig,
+        route: &RouteConfig,
+    ) -> Result<(), AttemptError> {
+        match origin {
+            Origin::Http1(upstream) => {
+                let mut out = rt::take_vec();
+                if !upstream.reused {
+                    self.write_proxy_header(&mut out, cluster);
+                }
+                self.write_request(&mut out, route);
+                add(&self.record.wire.to_origin, out.len());
+                // A failed send is not the end: the origin may have answered before it closed. The download tells.
+                let _ = upstream.stream.send(out);
+                Ok(())
+            }
+            Origin::Http2(origin) => {
+                let end = self.head.body == BodyLength::Empty;
+                let sent = self.with_request_edits(route, |edits| {
+                    origin.stream.send_request(self.bytes, self.head, edits, "http", end)
+                });
+                add(&self.record.wire.to_origin, self.bytes.len());
+                sent.map_err(|error| self.origin_lost(error))
+            }
+        }
+    }
+
+    /// The request body, from the client to the origin.
+    async fn upload(&self, origin: &Origin, cluster: &ClusterConfig, timer: &Timer) -> Result<(), Cut> {
+        let limits = &self.listener.limits;
+        let source = match self.client {
+            Client::Http1(stream) => {
+                let decoder = BodyDecoder::new(self.head.body, &relay::trailer_limits(limits));
+                Source::http1(stream, decoder, self.take_unread())
+            }
+            Client::Http2(stream) => Source::Http2(stream),
+        };
+        let sink = match origin {
+            Origin::Http1(upstream) => Sink::Http1 {
+                stream: &upstream.stream,
+                framing: framing(self.head.body),
+                window: self.worker.window(),
+            },
+            Origin::Http2(origin) => Sink::Http2(&origin.stream),
+        };
+        let mut flow = Flow {
+            source,
+            sink,
+            source_timeout: limits.request_body_timeout,
+            sink_timeout: cluster.response_head_timeout,
+        };
+        let result = self.pump_request(&mut flow, timer).await;
+        let (rest, received) = flow.source.into_rest();
+        add(&self.record.wire.from_client, received as usize);
+        if rest.is_some() {
+            *self.unread.borrow_mut() = rest;
+        }
+        result
+    }
+
+    async fn pump_request(&self, flow: &mut Flow<'_>, timer: &Timer) -> Result<(), Cut> {
+        let max = self.listener.limits.body_bytes_max;
+        loop {
+            timer.arm(self.until(rt::now() + flow.source_timeout));
+            let piece = poll_fn(|cx| {
+                if let Poll::Ready(piece) = flow.source.poll_piece(cx) {
+                    return Poll::Ready(piece.map_err(Cut::Source));
+                }
+                timer.poll_expired(cx).map(|()| Err(Cut::SourceStalled))
+            })
+            .await?;
+            self.body_taken.set(true);
+            if let BodyPiece::Data(data, _) = &piece {
+                add(&self.record.request_body_bytes, data.len());
+                if max > 0 && self.record.request_body_bytes.get() > max {
+                    return Err(Cut::TooLarge);
+                }
+            }
+            if self.pass_on(flow, piece, timer, &self.record.wire.to_origin).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The response, from the origin to the client.
+    async fn receive(
+        &self,
+        origin: &Origin,
+        cluster: &ClusterConfig,
+        _route: &RouteConfig,
+        response: &mut ResponseHead,
+    ) -> Result<Ended, AttemptError> {
+        let mut rest = None;
+        for _ in 0..INTERIM_MAX {
+            let (bytes, end) = match origin {
+                Origin::Http1(upstream) => {
+                    let head = self.read_response_head(upstream, cluster, response, rest.take()).await?;
+                    rest = head.rest;
+                    (head.bytes, is_empty(response.body))
+                }
+                Origin::Http2(origin) => self.read_stream_head(&origin.stream, cluster, response).await?,
+            };
+            if response.status == 101 {
+                return Err(Reason::UpgradeRefused.into());
+            }
+            if response.is_interim() {
+                self.pass_interim(response, &bytes)?;
+                continue;
+            }
+            return Ok(self.deliver(origin, cluster, response, bytes, end, rest).await?);
+        }
+        Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
+            .into())
+    }
+
+    /// A response head of a stream, and whether the response ends with it.
+    async fn read_stream_head(
+        &self,
+        stream: &crate::http2::StreamHandle,
+        cluster: &ClusterConfig,
+        response: &mut ResponseHead,
+    ) -> Result<(HeadBytes, bool), AttemptError> {
+        let mut uploaded = self.uploaded.get();
+        let timeout = if uploaded { cluster.response_head_timeout } else { crate::config::FOREVER };
+        self.timer.arm(self.until(rt::now() + timeout));
+        let mut bytes = rt::take_vec();
+        let received = poll_fn(|cx| {
+            if let Poll::Ready(received) = stream.poll_response(cx, response, &mut bytes) {
+                return Poll::Ready(received.map_err(|error| self.origin_lost(error)));
+            }
+            if self.uploaded.get() != uploaded {
+                uploaded = true;
+                self.timer.arm(self.until(rt::now() + cluster.response_head_timeout));
+            }
+            if self.client.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientClosed.into()));
+            }
+            let late = || AttemptError::Failed(self.timed_out(Reason::ResponseHeadTimeout));
+            self.timer.poll_expired(cx).map(|()| Err(late()))
+        })
+        .await;
+        let bytes = HeadBytes::Owned(bytes);
+        let end = received?;
+        if self.record.first_byte.get().is_none() {
+            self.record.first_byte.set(Some(rt::now()));
+        }
+        add(&self.record.wire.from_origin, bytes.len());
+        Ok((bytes, end))
+    }
+
+    fn pass_interim(&self, response: &ResponseHead, bytes: &[u8]) -> Result<(), Failure> {
+        match self.client {
+            Client::Http1(down) => self.forward_interim(down, response, bytes),
+            Client::Http2(stream) => {
+                let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
+                stream
+                    .send_response(bytes, response, &edits, false)
+                    .map_err(|_| Reason::ClientClosed.into())
+            }
+        }
+    }
+
+    /// The final response: its head and its body.
+    async fn deliver(
+        &self,
+        origin: &Origin,
+        cluster: &ClusterConfig,
+        response: &ResponseHead,
+        bytes: HeadBytes,
+        end: bool,
+        rest: Option<Chunk>,
+    ) -> Result<Ended, Failure> {
+        let (sink, client_stays) = self.send_head(response, &bytes, end)?;
+        self.record.status.set(response.status);
+        self.answered.set(true);
+        drop(bytes);
+        let source = match origin {
+            Origin::Http1(upstream) => {
+                let limits = relay::trailer_limits(&self.listener.limits);
+                Source::http1(&upstream.stream, BodyDecoder::new(response.body, &limits), rest)
+            }
+            Origin::Http2(origin) => Source::Http2(&origin.stream),
+        };
+        let mut flow = Flow {
+            source,
+            sink,
+            source_timeout: cluster.response_body_timeout,
+            sink_timeout: self.listener.limits.response_body_timeout,
+        };
+        if !end {
+            self.pump_response(&mut flow).await.map_err(|cut| self.download_failure(cut))?;
+        }
+        let (left_over, received) = flow.source.into_rest();
+        add(&self.record.wire.from_origin, received as usize);
+        if let Client::Http1(down) = self.client
+            && down.unsent() > SETTLED_BYTES
+        {
+            Box::pin(self.room(down, SETTLED_BYTES)).await?;
+        }
+        let origin_clean =
+            left_over.is_none() && response.keep_alive && response.body != BodyLength::UntilClose;
+        Ok(Ended { origin_clean, client_stays })
+    }
+
+    /// Sends the head of the final response; says where its body goes, and whether the client's connection stays.
+    fn send_head(
+        &self,
+        response: &ResponseHead,
+        bytes: &[u8],
+        end: bool,
+    ) -> Result<(Sink<'_>, bool), Failure> {
+        match self.client {
+            Client::Http2(stream) => {
+                let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
+                add(&self.record.wire.to_client, bytes.len());
+                stream
+                    .send_response(bytes, response, &edits, end)
+                    .map_err(|_| Failure::from(Reason::ClientClosed))?;
+                Ok((Sink::Http2(stream), true))
+            }
+            Client::Http1(down) => {
+                // A client that knows no chunks gets the bare data, ended by the end of the connection.
+                let unchunk = response.body == BodyLength::Chunked && self.head.version == Version::Http10;
+                let ends_with_connection = unchunk || response.body == BodyLength::UntilClose;
+                self.ends_with_connection.set(ends_with_connection);
+                let gives_up = !self.uploaded.get() && !response.keep_alive;
+                let stays = self.client_stays() && !ends_with_connection && !gives_up;
+                let chunks = KindSet::of(&[FieldKind::TransferEncoding]);
+                let edits = ResponseEdits {
+                    drop: if unchunk { OWN_FIELDS.union(chunks) } else { OWN_FIELDS },
+                    append: b"",
+                    connection: match (stays, self.head.version) {
+                        (false, _) => ConnectionField::Close,
+                        (true, Version::Http10) => ConnectionField::KeepAlive,
+                        (true, _) => ConnectionField::None,
+                    },
+                };
+                let mut out = rt::take_vec();
+                http1::write_response(&mut out, bytes, response, &edits);
+                add(&self.record.wire.to_client, out.len());
+                down.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+                let framing = if unchunk { Framing::Plain } else { framing(response.body) };
+                Ok((Sink::Http1 { stream: down, framing, window: self.worker.window() }, stays))
+            }
+        }
+    }
+
+    async fn pump_response(&self, flow: &mut Flow<'_>) -> Result<(), Cut> {
+        loop {
+            self.timer.arm(self.until(rt::now() + flow.source_timeout));
+            let piece = poll_fn(|cx| {
+                if let Poll::Ready(piece) = flow.source.poll_piece(cx) {
+                    return Poll::Ready(piece.map_err(Cut::Source));
+                }
+                self.poll_stalled(cx)
+            })
+            .await?;
+            if let BodyPiece::Data(data, _) = &piece {
+                add(&self.record.response_body_bytes, data.len());
+            }
+            if self.pass_on(flow, piece, self.timer, &self.record.wire.to_client).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// While the origin sends nothing: whether the client is still there, and whether time is up.
+    fn poll_stalled<T>(&self, cx: &Context<'_>) -> Poll<Result<T, Cut>> {
+        if self.client.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Cut::ClientGone));
+        }
+        self.timer.poll_expired(cx).map(|()| Err(Cut::SourceStalled))
+    }
+
+    /// Sends one piece on, as fast as its reader takes it. `true`: it was the last.
+    async fn pass_on(
+        &self,
+        flow: &Flow<'_>,
+        piece: BodyPiece,
+        timer: &Timer,
+        wire: &std::cell::Cell<u64>,
+    ) -> Result<bool, Cut> {
+        let (mut data, end) = match piece {
+            BodyPiece::Data(data, end) => (data, end),
+            BodyPiece::Trailers(lines) => {
+                add(wire, flow.sink.finish(&lines).map_err(Cut::Sink)?);
+                return Ok(true);
+            }
+            BodyPiece::End => {
+                add(wire, flow.sink.finish(b"").map_err(Cut::Sink)?);
+                return Ok(true);
+            }
+        };
+        while !data.is_empty() {
+            let room =
+                flow.sink.room(timer, data.len(), flow.sink_timeout, self.deadline.get()).await.map_err(Cut::Sink)?;
+            let part = data.split_to(room.min(data.len()));
+            let bytes = part.len();
+            add(wire, flow.sink.send(part, end && data.is_empty()).map_err(Cut::Sink)?);
+            flow.source.consumed(bytes);
+        }
+        Ok(end)
+    }
+
+    /// What the end of an origin's stream before its response means.
+    fn origin_lost(&self, error: StreamError) -> AttemptError {
+        let unsent = !self.body_taken.get();
+        if error.safe_to_retry && unsent && self.record.attempts.get() < NOT_PROCESSED_MAX {
+            return AttemptError::NotProcessed;
+        }
+        let lost = error.connection_lost && self.record.reused.get() && unsent;
+        if lost && self.record.attempts.get() == 1 && self.head.method.is_idempotent() {
+            return AttemptError::Stale;
+        }
+        self.stream_failure(error).into()
+    }
+
+    fn stream_failure(&self, error: StreamError) -> Failure {
+        let reason = match error {
+            StreamError { head_refused: true, .. } => Reason::UpstreamHeadTooLarge,
+            StreamError { connection_lost: true, .. } => Reason::UpstreamClosed,
+            StreamError { by_peer: true, .. } => Reason::UpstreamReset,
+            // We reset it, because it broke a rule.
+            StreamError { .. } => Reason::UpstreamBadResponse,
+        };
+        Failure { reason, detail: format!("{:?}", error.code) }
+    }
+
+    fn upload_failure(&self, cut: Cut) -> Failure {
+        match cut {
+            Cut::Source(SourceError::Malformed(error)) => {
+                Failure { reason: Reason::BadRequest, detail: error.to_string() }
+            }
+            Cut::Source(SourceError::Io(error)) => failure_of(&error, Reason::ClientClosed),
+            Cut::Source(SourceError::Truncated | SourceError::Stream(_)) | Cut::ClientGone => {
+                Reason::ClientClosed.into()
+            }
+            Cut::SourceStalled => self.timed_out(Reason::RequestBodyTimeout),
+            Cut::TooLarge => Reason::BodyTooLarge.into(),
+            Cut::Sink(SinkError::NoProgress) => Reason::ResponseHeadTimeout.into(),
+            Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
+            Cut::Sink(SinkError::Io(_) | SinkError::Stream(_)) => Reason::UpstreamClosed.into(),
+        }
+    }
+
+    fn download_failure(&self, cut: Cut) -> Failure {
+        match cut {
+            Cut::Source(SourceError::Malformed(error)) => {
+                Failure { reason: Reason::UpstreamBadResponse, detail: error.to_string() }
+            }
+            Cut::Source(SourceError::Io(error)) => failure_of(&error, Reason::UpstreamReset),
+            Cut::Source(SourceError::Truncated) => Reason::UpstreamClosed.into(),
+            Cut::Source(SourceError::Stream(error)) => self.stream_failure(error),
+            Cut::SourceStalled => self.timed_out(Reason::ResponseBodyTimeout),
+            Cut::ClientGone | Cut::TooLarge => Reason::ClientClosed.into(),
+            Cut::Sink(SinkError::NoProgress) => Reason::ClientSlow.into(),
+            Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
+            Cut::Sink(SinkError::Io(error)) => failure_of(&error, Reason::ClientClosed),
+            Cut::Sink(SinkError::Stream(_)) => Reason::ClientClosed.into(),
+        }
+    }
+}
+
+/// How a response ended.
+struct Ended {
+    /// The origin's connection has nothing left on it and stays open.
+    origin_clean: bool,
+    client_stays: bool,
+}
+
+fn framing(body: BodyLength) -> Framing {
+    if body == BodyLength::Chunked { Framing::Chunked } else { Framing::Plain }
+}
+
+fn is_empty(body: BodyLength) -> bool {
+    matches!(body, BodyLength::Empty | BodyLength::Exact(0))
+}
+
+/// The code that tells an HTTP/2 client why its response was cut off.
+pub(super) fn error_code(reason: Reason) -> ErrorCode {
+    match reason {
+        Reason::ClientSlow | Reason::RequestTimeout => ErrorCode::Cancel,
+        Reason::BadRequest => ErrorCode::ProtocolError,
+        _ => ErrorCode::InternalError,
+    }
+}
