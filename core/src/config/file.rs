@@ -96,7 +96,6 @@ const CLUSTER: Structure = Structure {
     later: &[
         ("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`"),
         ("tls", ""),
-        ("protocol", "origins are spoken to in HTTP/1.1"),
         ("health", ""),
         ("outlier", ""),
         ("limits", "`pool.connections` bounds the connections of an endpoint"),

@@ -10,7 +10,7 @@ use super::value::Mismatch;
 use crate::io::Address;
 
 const ENDPOINT: &str = "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, or unix:/path";
-const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, or unix:/path";
+const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, h2c://HOST:PORT for HTTP/2, or unix:/path";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
 /// What the route table looks at of a request's host.
@@ -29,6 +29,9 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
             format!("endpoints have no scheme: write {}", quote(rest.trim_end_matches('/'))),
         ));
     }
+    if text.starts_with("h2c://") {
+        return Err(wrong(ENDPOINT, "endpoints have no scheme: set `protocol: http2` in the cluster"));
+    }
     if text.starts_with("https://") {
         return Err(wrong(ENDPOINT, "TLS to endpoints is not supported by this version"));
     }
@@ -41,7 +44,7 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
     host_and_port(text, None, ENDPOINT)
 }
 
-/// Reads an origin of `--upstream`: an endpoint, or an `http` URL without a path.
+/// Reads an origin of `--upstream`: an endpoint, or an `http` or `h2c` URL without a path.
 pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     if text.starts_with("https://") {
         return Err(wrong(ORIGIN, "TLS to origins is not supported by this version"));
@@ -49,9 +52,9 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     if text.starts_with("unix:") {
         return endpoint(text);
     }
-    let (authority, port) = match text.strip_prefix("http://") {
+    let (authority, port) = match text.strip_prefix("http://").or_else(|| text.strip_prefix("h2c://")) {
         Some(rest) => (rest.strip_suffix('/').unwrap_or(rest), Some(80)),
-        None if text.contains("://") => return Err(wrong(ORIGIN, "only http:// is spoken to origins")),
+        None if text.contains("://") => return Err(wrong(ORIGIN, "only http:// and h2c:// are spoken to origins")),
         None => (text, None),
     };
     if authority.contains(['/', '?', '#']) {
@@ -61,6 +64,11 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
         return Err(wrong(ORIGIN, "leave user and password out"));
     }
     host_and_port(authority, port, ORIGIN)
+}
+
+/// Whether an origin of `--upstream` is spoken to in HTTP/2.
+pub(super) fn is_http2_origin(text: &str) -> bool {
+    text.starts_with("h2c://")
 }
 
 fn host_and_port(text: &str, default_port: Option<u16>, expected: &str) -> Result<EndpointConfig, Mismatch> {
@@ -236,7 +244,7 @@ mod tests {
             ("app:81", Ok("name app 81")),
             ("unix:/x", Ok("unix:/x")),
             ("https://app", Err("TLS to origins is not supported by this version")),
-            ("ftp://app", Err("only http:// is spoken to origins")),
+            ("ftp://app", Err("only http:// and h2c:// are spoken to origins")),
             ("http://app/path", Err("leave the path out: requests keep their own")),
             ("http://me:pw@app", Err("leave user and password out")),
             ("app", Err("add the port: `app:80`")),

@@ -15,7 +15,7 @@ use super::layer::{Layer, Origin, Own};
 use super::settings::{Id, Setting};
 use super::source::{ConfigSource, Given};
 use super::tree::{self, FILE_BYTES_MAX, SourceFile};
-use super::{Config, Sources, built};
+use super::{Config, Sources, UpstreamProtocol, built};
 use crate::io::Address;
 
 impl Config {
@@ -77,12 +77,26 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
             }
         }
     }
+    let http2 = source.upstream.iter().filter(|given| grammar::is_http2_origin(&given.text)).count();
+    if http2 > 0
+        && let Some(other) = source.upstream.iter().find(|given| !grammar::is_http2_origin(&given.text))
+    {
+        let expected = "h2c:// like the other origins: they are one cluster, with one protocol";
+        findings.push(ConfigError::mismatch(other.place(), "", expected, quote(&other.text)));
+    }
     let process = build::process(&base, host, &place, findings);
     check::process(&process, &view, host, &place, findings);
     if let Some(admin) = process.admin {
         binds.claim(&admin.into(), "a listener", place(Id::AdminBind), "admin.bind", findings);
     }
-    let cluster = build::cluster("upstream", endpoints, &view);
+    let mut cluster = build::cluster("upstream", endpoints, &view);
+    if http2 > 0 {
+        cluster.protocol = UpstreamProtocol::Http2;
+    }
+    if let Some((expected, found)) = check::cluster(&cluster) {
+        let id = Id::SendProxyProtocol;
+        findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
+    }
     let parts = RouteParts { path_prefix: "/".to_owned(), ..RouteParts::default() };
     let route = Arc::new(build::route("default".to_owned(), parts, &view));
     let sources = Sources { base, ..Sources::default() };

@@ -72,7 +72,7 @@ impl Exchange<'_> {
                     match result {
                         Ok(()) => self.uploaded.set(true),
                         // The origin may have answered all the same: the download tells.
-                        Err(Cut::Sink(SinkError::Io(_) | SinkError::Stream(_))) => {}
+                        Err(Cut::Sink(SinkError::Io(_) | SinkError::Stream)) => {}
                         Err(cut) => return Poll::Ready(Err(self.upload_failure(cut).into())),
                     }
                 }
@@ -438,7 +438,7 @@ impl Exchange<'_> {
             Cut::TooLarge => Reason::BodyTooLarge.into(),
             Cut::Sink(SinkError::NoProgress) => Reason::ResponseHeadTimeout.into(),
             Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
-            Cut::Sink(SinkError::Io(_) | SinkError::Stream(_)) => Reason::UpstreamClosed.into(),
+            Cut::Sink(SinkError::Io(_) | SinkError::Stream) => Reason::UpstreamClosed.into(),
         }
     }
 
@@ -455,7 +455,7 @@ impl Exchange<'_> {
             Cut::Sink(SinkError::NoProgress) => Reason::ClientSlow.into(),
             Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
             Cut::Sink(SinkError::Io(error)) => failure_of(&error, Reason::ClientClosed),
-            Cut::Sink(SinkError::Stream(_)) => Reason::ClientClosed.into(),
+            Cut::Sink(SinkError::Stream) => Reason::ClientClosed.into(),
         }
     }
 }

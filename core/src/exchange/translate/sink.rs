@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::http2::{StreamError, StreamHandle};
+use crate::http2::StreamHandle;
 use crate::io::{self as rt, Chunk, Part, Parts, Stream, Timer};
 use crate::relay::{self, Stalled};
 
@@ -33,7 +33,8 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) enum SinkError {
     Io(io::Error),
-    Stream(StreamError),
+    /// The stream was reset, or its connection lost.
+    Stream,
     /// The reader took nothing for as long as it was given.
     NoProgress,
     /// The whole exchange ran out of time.
@@ -62,7 +63,7 @@ impl Sink<'_> {
                 let mut armed = false;
                 poll_fn(|cx| {
                     if let Poll::Ready(result) = stream.poll_capacity(cx, wanted) {
-                        return Poll::Ready(result.map_err(SinkError::Stream));
+                        return Poll::Ready(result.map_err(|_| SinkError::Stream));
                     }
                     if !armed {
                         armed = true;
@@ -99,7 +100,7 @@ impl Sink<'_> {
                 Ok(wire)
             }
             Sink::Http2(stream) => {
-                stream.send_data(data, end).map_err(SinkError::Stream)?;
+                stream.send_data(data, end).map_err(|_| SinkError::Stream)?;
                 Ok(bytes)
             }
         }
@@ -125,7 +126,7 @@ impl Sink<'_> {
                 } else {
                     stream.send_trailers(trailers)
                 };
-                sent.map_err(SinkError::Stream)?;
+                sent.map_err(|_| SinkError::Stream)?;
                 Ok(trailers.len())
             }
         }
