@@ -71,7 +71,9 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
         let mut body = BodyDecoder::new(head.body, &trailers);
         while !body.is_done() {
             match body.next(&received) {
-                Ok(BodyStep::Framing(n) | BodyStep::Trailer(n) | BodyStep::Data(n)) => drop(received.drain(..n)),
+                Ok(BodyStep::Framing(n) | BodyStep::Trailer(n) | BodyStep::Data(n)) => {
+                    drop(received.drain(..n))
+                }
                 Ok(_) if body.is_done() => {}
                 Ok(_) => {
                     if !receive(&mut stream, &mut received)? {

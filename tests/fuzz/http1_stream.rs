@@ -33,7 +33,9 @@ fn requests(data: &[u8]) -> Vec<usize> {
         let mut body = BodyDecoder::new(head.body, &TRAILERS);
         loop {
             match body.next(&data[at..]) {
-                Ok(BodyStep::Data(count) | BodyStep::Framing(count) | BodyStep::Trailer(count)) => at += count,
+                Ok(BodyStep::Data(count) | BodyStep::Framing(count) | BodyStep::Trailer(count)) => {
+                    at += count
+                }
                 Ok(BodyStep::Done) => break,
                 Ok(BodyStep::NeedMore) | Err(_) => return ends,
             }

@@ -9,8 +9,8 @@ pub use ringway_policies::balance::Balance;
 pub use ringway_policies::cidr::{Cidr, CidrSet};
 pub use ringway_policies::forwarded::ForwardedStyle;
 pub use ringway_policies::path::PathRules;
-use ringway_protocols::http2::ConnectionConfig;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+use ringway_protocols::http2::ConnectionConfig;
 
 use super::{ConfigError, Layer, Own};
 use crate::io::Address;

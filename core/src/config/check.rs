@@ -11,7 +11,7 @@ use super::settings::{Id, Setting};
 use super::tree::SourceFile;
 use super::units::{format_duration, format_size};
 use super::value::Value;
-use super::{ClusterConfig, Config, UpstreamProtocol, ProcessConfig};
+use super::{ClusterConfig, Config, ProcessConfig, UpstreamProtocol};
 use crate::io::Address;
 
 /// Names looked at for a suggestion.

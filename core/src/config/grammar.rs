@@ -10,7 +10,8 @@ use super::value::Mismatch;
 use crate::io::Address;
 
 const ENDPOINT: &str = "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, or unix:/path";
-const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, h2c://HOST:PORT for HTTP/2, or unix:/path";
+const ORIGIN: &str =
+    "http://HOST:PORT such as http://10.0.0.5:9000, h2c://HOST:PORT for HTTP/2, or unix:/path";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
 /// What the route table looks at of a request's host.
@@ -54,7 +55,9 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     }
     let (authority, port) = match text.strip_prefix("http://").or_else(|| text.strip_prefix("h2c://")) {
         Some(rest) => (rest.strip_suffix('/').unwrap_or(rest), Some(80)),
-        None if text.contains("://") => return Err(wrong(ORIGIN, "only http:// and h2c:// are spoken to origins")),
+        None if text.contains("://") => {
+            return Err(wrong(ORIGIN, "only http:// and h2c:// are spoken to origins"));
+        }
         None => (text, None),
     };
     if authority.contains(['/', '?', '#']) {

@@ -316,7 +316,9 @@ impl Setting {
             (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
             (Scope::Process, _) => "Process",
             (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
-            (Scope::Cluster, "http2" | "protocol") => "HTTP/2 to upstreams (defaults; a cluster's own value wins)",
+            (Scope::Cluster, "http2" | "protocol") => {
+                "HTTP/2 to upstreams (defaults; a cluster's own value wins)"
+            }
             (Scope::Listener, "limits") => "Limits of listeners (defaults; a listener's own value wins)",
             (Scope::Listener, _) => "Listeners (defaults; a listener's own value wins)",
             (Scope::Cluster, _) => "Upstreams (defaults; a cluster's own value wins)",

@@ -70,7 +70,8 @@ impl Exchange<'_> {
         };
         match ended {
             Ended::Tunnel(first) => {
-                Box::pin(tunnel::relay(self, down, &upstream.stream, first, route.tunnel_idle_timeout)).await?;
+                Box::pin(tunnel::relay(self, down, &upstream.stream, first, route.tunnel_idle_timeout))
+                    .await?;
                 Ok(Next::Gone)
             }
             Ended::Response { upstream_clean, client_stays } => {

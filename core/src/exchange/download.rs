@@ -162,7 +162,12 @@ impl Exchange<'_> {
         if self.is_past_deadline() { Reason::RequestTimeout.into() } else { reason.into() }
     }
 
-    pub(super) fn forward_interim(&self, down: &Stream, response: &ResponseHead, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn forward_interim(
+        &self,
+        down: &Stream,
+        response: &ResponseHead,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
         // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
         if self.head.version == Version::Http10 {
             return Ok(());
@@ -377,11 +382,7 @@ impl Relay<'_, '_> {
         let client_closed = |error: io::Error| failure_of(&error, Reason::ClientClosed);
         if !self.unchunk {
             let run = self.take(chunk)?;
-            return if run.is_empty() {
-                Ok(())
-            } else {
-                self.down.send(run).map_err(client_closed)
-            };
+            return if run.is_empty() { Ok(()) } else { self.down.send(run).map_err(client_closed) };
         }
         while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
             self.count(data.len() as u64);

@@ -343,7 +343,8 @@ impl<'a> Exchange<'a> {
             },
             Source::Fresh => cluster.pick_first(self.worker),
         };
-        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit, self.head.method));
+        let mut checkout =
+            Box::pin(cluster.checkout(self.worker, place, source, picked, limit, self.head.method));
         let origin = poll_fn(|cx| {
             if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Failure::from));

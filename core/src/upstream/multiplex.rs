@@ -251,8 +251,8 @@ impl Line {
 
     /// It may carry no more requests.
     fn is_old(&self, pool: &PoolConfig, now: Instant) -> bool {
-        let aged = !pool.lifetime_max.is_zero()
-            && now.saturating_duration_since(self.created) >= pool.lifetime_max;
+        let aged =
+            !pool.lifetime_max.is_zero() && now.saturating_duration_since(self.created) >= pool.lifetime_max;
         aged || (pool.requests_max > 0 && self.requests.get() >= pool.requests_max)
     }
 

@@ -252,9 +252,7 @@ impl Exchange<'_> {
             Client::Http1(down) => self.forward_interim(down, response, bytes),
             Client::Http2(stream) => {
                 let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
-                stream
-                    .send_response(bytes, response, &edits, false)
-                    .map_err(|_| Reason::ClientClosed.into())
+                stream.send_response(bytes, response, &edits, false).map_err(|_| Reason::ClientClosed.into())
             }
         }
     }
@@ -391,8 +389,11 @@ impl Exchange<'_> {
             }
         };
         while !data.is_empty() {
-            let room =
-                flow.sink.room(timer, data.len(), flow.sink_timeout, self.deadline.get()).await.map_err(Cut::Sink)?;
+            let room = flow
+                .sink
+                .room(timer, data.len(), flow.sink_timeout, self.deadline.get())
+                .await
+                .map_err(Cut::Sink)?;
             let part = data.split_to(room.min(data.len()));
             let bytes = part.len();
             add(wire, flow.sink.send(part, end && data.is_empty()).map_err(Cut::Sink)?);

@@ -94,9 +94,7 @@ impl Sink<'_> {
                 let _ = write!(size, "{bytes:x}\r\n");
                 let after: &'static [u8] = if end { b"\r\n0\r\n\r\n" } else { b"\r\n" };
                 let wire = size.len() + bytes + after.len();
-                stream
-                    .send(Parts::from(size).and(data).and(Part::Static(after)))
-                    .map_err(SinkError::Io)?;
+                stream.send(Parts::from(size).and(data).and(Part::Static(after))).map_err(SinkError::Io)?;
                 Ok(wire)
             }
             Sink::Http2(stream) => {
