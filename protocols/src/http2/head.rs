@@ -34,8 +34,9 @@ pub struct HeadDecoder {
     hpack: Decoder,
     /// Pseudo-header fields of the request that is being read.
     pseudo: Vec<u8>,
-    requests: Repeat<RequestHead>,
-    responses: Repeat<ResponseHead>,
+    /// One of them for each role; neither before the first head.
+    requests: Option<Box<Repeat<RequestHead>>>,
+    responses: Option<Box<Repeat<ResponseHead>>>,
 }
 
 /// Room for pseudo-header fields that a connection keeps.
@@ -47,16 +48,16 @@ impl HeadDecoder {
         HeadDecoder {
             hpack: Decoder::new(header_table_bytes_max),
             pseudo: Vec::new(),
-            requests: Repeat::default(),
-            responses: Repeat::default(),
+            requests: None,
+            responses: None,
         }
     }
 
     /// Gives back what only makes the next blocks faster to read. The dynamic table stays: the peer has it, too.
     pub fn release_memory(&mut self) {
         self.pseudo = Vec::new();
-        self.requests = Repeat::default();
-        self.responses = Repeat::default();
+        self.requests = None;
+        self.responses = None;
         self.hpack.release_memory();
     }
 
@@ -79,8 +80,9 @@ impl HeadDecoder {
         let table_changes = self.hpack.table_changes();
         let asked =
             Asked { limits: *limits, end_stream, connect_protocol, method: Method::Get, table_changes };
-        let again = self.requests.is_last(block, &asked) && !self.hpack.awaits_size_update();
-        if again && let Some(kept) = self.requests.kept(bytes, &mut head.fields) {
+        let last = self.requests.as_deref().filter(|last| last.is(block, &asked));
+        let last = last.filter(|_| !self.hpack.awaits_size_update());
+        if let Some(kept) = last.and_then(|last| last.kept(bytes, &mut head.fields)) {
             *head = RequestHead { fields: std::mem::take(&mut head.fields), ..kept.clone() };
             return Ok(());
         }
@@ -89,7 +91,7 @@ impl HeadDecoder {
         request::read(&mut self.hpack, &mut self.pseudo, block, &asked, head, bytes)?;
         if self.hpack.table_changes() == table_changes {
             let fields = std::mem::take(&mut head.fields);
-            self.requests.remember(again, block, asked, head, bytes, &fields);
+            self.requests.get_or_insert_default().remember(block, asked, head, bytes, &fields);
             head.fields = fields;
         }
         Ok(())
@@ -107,15 +109,16 @@ impl HeadDecoder {
     ) -> Result<(), HeadError> {
         let table_changes = self.hpack.table_changes();
         let asked = Asked { limits: *limits, end_stream, connect_protocol: false, method, table_changes };
-        let again = self.responses.is_last(block, &asked) && !self.hpack.awaits_size_update();
-        if again && let Some(kept) = self.responses.kept(bytes, &mut head.fields) {
+        let last = self.responses.as_deref().filter(|last| last.is(block, &asked));
+        let last = last.filter(|_| !self.hpack.awaits_size_update());
+        if let Some(kept) = last.and_then(|last| last.kept(bytes, &mut head.fields)) {
             *head = ResponseHead { fields: std::mem::take(&mut head.fields), ..kept.clone() };
             return Ok(());
         }
         response::read(&mut self.hpack, block, &asked, head, bytes)?;
         if self.hpack.table_changes() == table_changes {
             let fields = std::mem::take(&mut head.fields);
-            self.responses.remember(again, block, asked, head, bytes, &fields);
+            self.responses.get_or_insert_default().remember(block, asked, head, bytes, &fields);
             head.fields = fields;
         }
         Ok(())

@@ -33,7 +33,8 @@ const BLOCK_BYTES_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 1024;
 
 impl<H: Clone> Repeat<H> {
-    pub(super) fn is_last(&self, block: &[u8], asked: &Asked) -> bool {
+    /// Whether this is the block, and would mean the same.
+    pub(super) fn is(&self, block: &[u8], asked: &Asked) -> bool {
         self.block == block && self.asked == Some(*asked)
     }
 
@@ -47,20 +48,12 @@ impl<H: Clone> Repeat<H> {
         Some(head)
     }
 
-    /// Keeps a block, or what it says where it came `again`. `head` has no fields.
-    pub(super) fn remember(
-        &mut self,
-        again: bool,
-        block: &[u8],
-        asked: Asked,
-        head: &H,
-        bytes: &[u8],
-        fields: &[Field],
-    ) {
+    /// Keeps a block, or what it says where it is the same again. `head` has no fields.
+    pub(super) fn remember(&mut self, block: &[u8], asked: Asked, head: &H, bytes: &[u8], fields: &[Field]) {
         if block.len() > BLOCK_BYTES_MAX || bytes.len() > HEAD_BYTES_MAX {
             return;
         }
-        if again {
+        if self.is(block, &asked) {
             self.head = Some(head.clone());
             self.fields.clear();
             self.fields.extend_from_slice(fields);
