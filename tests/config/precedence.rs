@@ -90,6 +90,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "random",
             "keep",
             "v1",
+            "http2",
         ];
         let others = ["127.0.0.1:1", "/tmp/x", "10.0.0.0/8", "json", "h2x"];
         let value = candidates.iter().chain(&others).copied().find(|text| {
