@@ -14,6 +14,7 @@ mod early_response;
 mod expect_continue;
 mod faults;
 mod forwarding;
+mod http2_connections;
 mod limits;
 mod local_replies;
 mod memory;

@@ -1,7 +1,7 @@
 //! `Upgrade: h2c`: HTTP/2 on a connection that began with a request of HTTP/1.1 (RFC 7540 3.2, which RFC 9113 3.1 leaves to
 //! those who still want it: off unless the listener says otherwise, and never forwarded).
 
-use ringway_protocols::message::{RequestHead, Version};
+use ringway_protocols::message::{Field, FieldKind, RequestHead, Version};
 
 use super::Downstream;
 use crate::config::ListenerConfig;
@@ -9,6 +9,7 @@ use crate::http2::ReceivedRequest;
 use crate::http2::server::Upgraded;
 use crate::http2::settings;
 
+const SETTINGS: &[u8] = b"http2-settings";
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
 
 /// Answers 101 where a request asks for HTTP/2 and may have it. A request that may not is one of HTTP/1.1 like any other.
@@ -21,13 +22,16 @@ pub(super) fn accept(
     // `upgrade` is only set for HTTP/1.1, where `Connection` names it, and where there is no body.
     let http2 = settings::of(config);
     let asked = head.upgrade.filter(|_| http2.enabled && http2.upgrade)?;
-    if !lists_h2c(asked.of(bytes)) {
+    // `Upgrade` may list several protocols (RFC 9110 7.8).
+    if !lists(asked.of(bytes), b"h2c") {
         return None;
     }
-    let mut fields = head.fields.iter().filter(|field| is_settings(field.name.of(bytes)));
+    let mut fields = head.fields.iter().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(SETTINGS));
     let (settings, more) = (fields.next()?, fields.next());
     // Exactly one, and for this connection only (RFC 7540 3.2.1).
-    if more.is_some() || !settings.hop_by_hop {
+    let listed = |field: &Field| lists(field.value.of(bytes), SETTINGS);
+    let is_option = head.fields.iter().any(|field| field.kind == FieldKind::Connection && listed(field));
+    if more.is_some() || !is_option {
         return None;
     }
     let settings = decode_base64url(settings.value.of(bytes))?;
@@ -43,13 +47,9 @@ pub(super) fn accept(
     Some(Box::new(Upgraded { request, settings }))
 }
 
-/// `Upgrade` may list several protocols (RFC 9110 7.8).
-fn lists_h2c(value: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"))
-}
-
-fn is_settings(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"http2-settings")
+/// Whether a list of tokens has this one.
+fn lists(value: &[u8], token: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|listed| listed.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// RFC 4648 5, without padding, as RFC 7540 3.2.1 has it.
@@ -102,7 +102,7 @@ mod tests {
         for (value, expected) in
             [("h2c", true), ("H2C", true), ("foo, h2c", true), ("h2", false), ("h2c2", false), ("", false)]
         {
-            assert_eq!(lists_h2c(value.as_bytes()), expected, "{value}");
+            assert_eq!(lists(value.as_bytes(), b"h2c"), expected, "{value}");
         }
     }
 }
