@@ -272,6 +272,7 @@ impl<'a> Exchange<'a> {
         let unread = self.unread.borrow().clone();
         let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
         let mut source = if poolable { Source::Any } else { Source::Fresh };
+        let mut body = None;
         loop {
             let origin = self.checkout(cluster, place, source).await?;
             let result = match (self.client, origin) {
@@ -281,19 +282,19 @@ impl<'a> Exchange<'a> {
                 (Client::Http1(down), Origin::Http1(upstream)) => {
                     self.attempt(down, upstream, cluster, route, response).await
                 }
-                (_, origin) => Box::pin(self.translate(origin, cluster, route, response)).await,
+                (_, origin) => Box::pin(self.translate(origin, &mut body, cluster, route, response)).await,
             };
             match result {
                 Ok(next) => return Ok(next),
                 Err(AttemptError::Stale) => {
                     source = Source::Fresh;
-                    self.unread.borrow_mut().clone_from(&unread);
-                    self.record.request_body_bytes.set(0);
+                    if body.is_none() {
+                        self.unread.borrow_mut().clone_from(&unread);
+                        self.record.request_body_bytes.set(0);
+                    }
                 }
-                Err(AttemptError::NotProcessed) => {
-                    self.unread.borrow_mut().clone_from(&unread);
-                    self.record.request_body_bytes.set(0);
-                }
+                // The body that was sent is kept, where there is one.
+                Err(AttemptError::NotProcessed) => {}
                 Err(AttemptError::Failed(failure)) => return Err(failure),
             }
         }

@@ -3,9 +3,11 @@
 //! Heads have one format whatever they came in, so that translation is a matter of how they are written. Bodies pass as
 //! pieces of data; a piece counts as consumed, and opens its sender's window, only once the other side has accepted it.
 
+mod request_body;
 mod sink;
 mod source;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -25,6 +27,7 @@ use crate::http2::{BodyPiece, StreamError};
 use crate::io::{self as rt, Chunk, Timer};
 use crate::relay;
 use crate::upstream::{Cluster, Origin};
+pub(super) use request_body::RequestBody;
 use sink::{Framing, Sink, SinkError};
 use source::{Source, SourceError};
 
@@ -40,20 +43,20 @@ enum Cut {
     TooLarge,
 }
 
-/// What one direction is made of.
-struct Flow<'a> {
-    source: Source<'a>,
+/// The way to the reader of a body.
+struct Passage<'a> {
     sink: Sink<'a>,
-    /// Longest time without progress that is the sender's fault, and the reader's.
-    source_timeout: Duration,
-    sink_timeout: Duration,
+    /// Longest time without progress that is the reader's fault.
+    timeout: Duration,
+    timer: &'a Timer,
 }
 
-impl Exchange<'_> {
-    /// One attempt at an exchange, whatever the two sides speak.
+impl<'a> Exchange<'a> {
+    /// One attempt at an exchange, whatever the two sides speak. `body` lasts over all attempts.
     pub(super) async fn translate(
         &self,
         origin: Origin,
+        body: &mut Option<Box<RequestBody<'a>>>,
         cluster: &Cluster,
         route: &RouteConfig,
         response: &mut ResponseHead,
@@ -62,8 +65,11 @@ impl Exchange<'_> {
         let timer = Timer::new();
         let uploads = self.head.body != BodyLength::Empty;
         self.uploaded.set(!uploads);
-        let ended = {
-            let mut upload = pin!(self.upload(&origin, &cluster.config, &timer));
+        if uploads && body.is_none() {
+            *body = Some(Box::new(RequestBody::new(self.request_source())));
+        }
+        let result = {
+            let mut upload = pin!(self.upload(&origin, &cluster.config, &timer, body.as_deref_mut()));
             let mut uploading = uploads;
             let mut download = pin!(self.receive(&origin, &cluster.config, route, response));
             poll_fn(|cx| {
@@ -78,8 +84,15 @@ impl Exchange<'_> {
                 }
                 download.as_mut().poll(cx)
             })
-            .await?
+            .await
         };
+        if let Err(error @ (AttemptError::Stale | AttemptError::NotProcessed)) = result {
+            return Err(error);
+        }
+        if let Some(mut body) = body.take() {
+            self.end_request_body(&mut body);
+        }
+        let ended = result?;
         let uploaded = self.uploaded.get();
         if let Origin::Http1(upstream) = origin
             && ended.origin_clean
@@ -125,15 +138,14 @@ impl Exchange<'_> {
     }
 
     /// The request body, from the client to the origin.
-    async fn upload(&self, origin: &Origin, cluster: &ClusterConfig, timer: &Timer) -> Result<(), Cut> {
-        let limits = &self.listener.limits;
-        let source = match self.client {
-            Client::Http1(stream) => {
-                let decoder = BodyDecoder::new(self.head.body, &relay::trailer_limits(limits));
-                Source::http1(stream, decoder, self.take_unread())
-            }
-            Client::Http2(stream) => Source::Http2(stream),
-        };
+    async fn upload(
+        &self,
+        origin: &Origin,
+        cluster: &ClusterConfig,
+        timer: &Timer,
+        body: Option<&mut RequestBody<'a>>,
+    ) -> Result<(), Cut> {
+        let Some(body) = body else { return Ok(()) };
         let sink = match origin {
             Origin::Http1(upstream) => Sink::Http1 {
                 stream: &upstream.stream,
@@ -142,42 +154,56 @@ impl Exchange<'_> {
             },
             Origin::Http2(origin) => Sink::Http2(&origin.stream),
         };
-        let mut flow = Flow {
-            source,
-            sink,
-            source_timeout: limits.request_body_timeout,
-            sink_timeout: cluster.response_head_timeout,
-        };
-        let result = self.pump_request(&mut flow, timer).await;
-        let (rest, received) = flow.source.into_rest();
-        add(&self.record.wire.from_client, received as usize);
-        if rest.is_some() {
-            *self.unread.borrow_mut() = rest;
+        let to_origin = Passage { sink, timeout: cluster.response_head_timeout, timer };
+        let wire = &self.record.wire.to_origin;
+        // What an earlier attempt sent goes first. Its sender has been told already that it was consumed.
+        for piece in body.replayed() {
+            if self.pass_on(&to_origin, None, piece, wire).await? {
+                return Ok(());
+            }
         }
-        result
-    }
-
-    async fn pump_request(&self, flow: &mut Flow<'_>, timer: &Timer) -> Result<(), Cut> {
-        let max = self.listener.limits.body_bytes_max;
+        let (max, timeout) = (self.listener.limits.body_bytes_max, self.listener.limits.request_body_timeout);
         loop {
-            timer.arm(self.until(rt::now() + flow.source_timeout));
+            timer.arm(self.until(rt::now() + timeout));
             let piece = poll_fn(|cx| {
-                if let Poll::Ready(piece) = flow.source.poll_piece(cx) {
+                if let Poll::Ready(piece) = body.source.poll_piece(cx) {
                     return Poll::Ready(piece.map_err(Cut::Source));
                 }
                 timer.poll_expired(cx).map(|()| Err(Cut::SourceStalled))
             })
             .await?;
-            self.body_taken.set(true);
             if let BodyPiece::Data(data, _) = &piece {
                 add(&self.record.request_body_bytes, data.len());
                 if max > 0 && self.record.request_body_bytes.get() > max {
                     return Err(Cut::TooLarge);
                 }
             }
-            if self.pass_on(flow, piece, timer, &self.record.wire.to_origin).await? {
+            if !body.keep(&piece) {
+                self.body_taken.set(true);
+            }
+            if self.pass_on(&to_origin, Some(&body.source), piece, wire).await? {
                 return Ok(());
             }
+        }
+    }
+
+    /// Where the request body comes from.
+    fn request_source(&self) -> Source<'a> {
+        match self.client {
+            Client::Http1(stream) => {
+                let limits = relay::trailer_limits(&self.listener.limits);
+                Source::http1(stream, BodyDecoder::new(self.head.body, &limits), self.take_unread())
+            }
+            Client::Http2(stream) => Source::Http2(stream),
+        }
+    }
+
+    /// What came behind the body is the next request of the connection.
+    fn end_request_body(&self, body: &mut RequestBody<'_>) {
+        let (rest, received) = body.source.take_rest();
+        add(&self.record.wire.from_client, received as usize);
+        if rest.is_some() {
+            *self.unread.borrow_mut() = rest;
         }
     }
 
@@ -271,23 +297,20 @@ impl Exchange<'_> {
         self.record.status.set(response.status);
         self.answered.set(true);
         drop(bytes);
-        let source = match origin {
+        let mut source = match origin {
             Origin::Http1(upstream) => {
                 let limits = relay::trailer_limits(&self.listener.limits);
                 Source::http1(&upstream.stream, BodyDecoder::new(response.body, &limits), rest)
             }
             Origin::Http2(origin) => Source::Http2(&origin.stream),
         };
-        let mut flow = Flow {
-            source,
-            sink,
-            source_timeout: cluster.response_body_timeout,
-            sink_timeout: self.listener.limits.response_body_timeout,
-        };
+        let to_client =
+            Passage { sink, timeout: self.listener.limits.response_body_timeout, timer: self.timer };
         if !end {
-            self.pump_response(&mut flow).await.map_err(|cut| self.download_failure(cut))?;
+            let pumped = self.pump_response(&mut source, &to_client, cluster.response_body_timeout).await;
+            pumped.map_err(|cut| self.download_failure(cut))?;
         }
-        let (left_over, received) = flow.source.into_rest();
+        let (left_over, received) = source.take_rest();
         add(&self.record.wire.from_origin, received as usize);
         if let Client::Http1(down) = self.client
             && down.unsent() > SETTLED_BYTES
@@ -342,11 +365,16 @@ impl Exchange<'_> {
         }
     }
 
-    async fn pump_response(&self, flow: &mut Flow<'_>) -> Result<(), Cut> {
+    async fn pump_response(
+        &self,
+        source: &mut Source<'_>,
+        to_client: &Passage<'_>,
+        timeout: Duration,
+    ) -> Result<(), Cut> {
         loop {
-            self.timer.arm(self.until(rt::now() + flow.source_timeout));
+            self.timer.arm(self.until(rt::now() + timeout));
             let piece = poll_fn(|cx| {
-                if let Poll::Ready(piece) = flow.source.poll_piece(cx) {
+                if let Poll::Ready(piece) = source.poll_piece(cx) {
                     return Poll::Ready(piece.map_err(Cut::Source));
                 }
                 self.poll_stalled(cx)
@@ -355,7 +383,7 @@ impl Exchange<'_> {
             if let BodyPiece::Data(data, _) = &piece {
                 add(&self.record.response_body_bytes, data.len());
             }
-            if self.pass_on(flow, piece, self.timer, &self.record.wire.to_client).await? {
+            if self.pass_on(to_client, Some(source), piece, &self.record.wire.to_client).await? {
                 return Ok(());
             }
         }
@@ -372,32 +400,32 @@ impl Exchange<'_> {
     /// Sends one piece on, as fast as its reader takes it. `true`: it was the last.
     async fn pass_on(
         &self,
-        flow: &Flow<'_>,
+        to: &Passage<'_>,
+        from: Option<&Source<'_>>,
         piece: BodyPiece,
-        timer: &Timer,
-        wire: &std::cell::Cell<u64>,
+        wire: &Cell<u64>,
     ) -> Result<bool, Cut> {
+        let Passage { sink, timeout, timer } = to;
         let (mut data, end) = match piece {
             BodyPiece::Data(data, end) => (data, end),
             BodyPiece::Trailers(lines) => {
-                add(wire, flow.sink.finish(&lines).map_err(Cut::Sink)?);
+                add(wire, sink.finish(&lines).map_err(Cut::Sink)?);
                 return Ok(true);
             }
             BodyPiece::End => {
-                add(wire, flow.sink.finish(b"").map_err(Cut::Sink)?);
+                add(wire, sink.finish(b"").map_err(Cut::Sink)?);
                 return Ok(true);
             }
         };
         while !data.is_empty() {
-            let room = flow
-                .sink
-                .room(timer, data.len(), flow.sink_timeout, self.deadline.get())
-                .await
-                .map_err(Cut::Sink)?;
+            let room = sink.room(timer, data.len(), *timeout, self.deadline.get()).await;
+            let room = room.map_err(Cut::Sink)?;
             let part = data.split_to(room.min(data.len()));
             let bytes = part.len();
-            add(wire, flow.sink.send(part, end && data.is_empty()).map_err(Cut::Sink)?);
-            flow.source.consumed(bytes);
+            add(wire, sink.send(part, end && data.is_empty()).map_err(Cut::Sink)?);
+            if let Some(source) = from {
+                source.consumed(bytes);
+            }
         }
         Ok(end)
     }

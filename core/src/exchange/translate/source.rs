@@ -59,9 +59,9 @@ impl<'a> Source<'a> {
     }
 
     /// What was received behind the end of the body, and bytes received on a connection of HTTP/1 since its head.
-    pub(super) fn into_rest(self) -> (Option<Chunk>, u64) {
+    pub(super) fn take_rest(&mut self) -> (Option<Chunk>, u64) {
         match self {
-            Source::Http1(source) => (source.rest, source.received),
+            Source::Http1(source) => (source.rest.take(), source.received),
             Source::Http2(_) => (None, 0),
         }
     }
