@@ -21,17 +21,19 @@ pub struct AbuseLimits {
     pub continuations: u32,
     /// DATA, HEADERS and CONTINUATION without content and without an end (CVE-2019-9518, CVE-2019-9516).
     pub empty_frames: u32,
-    /// SETTINGS, PING and GOAWAY (CVE-2019-9512, CVE-2019-9515).
+    /// SETTINGS, PING and GOAWAY; one more for each DATA frame that was sent, as gRPC clients answer DATA with PING to
+    /// measure round trips (CVE-2019-9512, CVE-2019-9515).
     pub control_frames: u32,
     /// PRIORITY and PRIORITY_UPDATE (CVE-2019-9513).
     pub priorities: u32,
-    /// WINDOW_UPDATE; four more for each DATA frame that was sent (CVE-2019-9511).
+    /// WINDOW_UPDATE; four more for each DATA frame that was sent, and one for each response (CVE-2019-9511).
     pub window_updates: u32,
     /// Requests that were refused: too many at once, too large a head, or after GOAWAY.
     pub refused_streams: u32,
     /// Frames of types that nobody knows (RFC 9113 5.5).
     pub unknown_frames: u32,
-    /// Frames for streams that have ended (CVE-2023-35945 and what is like it).
+    /// Frames for streams that have ended, but for content within the window that they had (CVE-2023-35945 and what is
+    /// like it).
     pub closed_frames: u32,
 }
 

@@ -90,7 +90,9 @@ pub struct Connection {
     goaway_received: Option<u32>,
 
     output: Vec<u8>,
-    /// Control frames within the output since it was last empty.
+    /// Length of the output before the last append.
+    output_before: usize,
+    /// Control frames within the output.
     queued_control_bytes: u32,
     meter: Meter,
     started: Instant,
@@ -136,6 +138,7 @@ impl Connection {
             goaway_sent: None,
             goaway_received: None,
             output: Vec::new(),
+            output_before: 0,
             queued_control_bytes: 0,
             meter: Meter::new(&config.abuse),
             started: now,
@@ -159,7 +162,7 @@ impl Connection {
     }
 
     /// What waits to be sent, in order. Take it only when the socket has room: what the peer does not read has to stay
-    /// here, where it is counted against `queued_control_bytes_max`. The count starts anew when it is empty.
+    /// here, where it is counted against `queued_control_bytes_max`.
     #[inline]
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
@@ -277,10 +280,19 @@ impl Connection {
     /// Counts a control frame that is about to be appended to the output.
     #[inline]
     fn count_control(&mut self, bytes: usize) {
-        if self.output.is_empty() {
-            self.queued_control_bytes = 0;
-        }
+        self.note_taken();
         self.queued_control_bytes = self.queued_control_bytes.saturating_add(bytes as u32);
+    }
+
+    /// Before something is appended: notices that the owner has taken output. It has where there is not more than before
+    /// the last append.
+    #[inline]
+    fn note_taken(&mut self) {
+        let length = self.output.len();
+        if length <= self.output_before {
+            self.queued_control_bytes = self.queued_control_bytes.min(length as u32);
+        }
+        self.output_before = length;
     }
 
     /// The peer has caused output: it has to read, too (CVE-2019-9517).

@@ -32,7 +32,8 @@ pub enum Event {
     Trailers { key: StreamKey },
     /// A piece of a body: a range of the input of this call, empty only where `end` is true.
     Data { key: StreamKey, range: Range<usize>, end: bool },
-    /// The stream is over before its end; it still has to be released.
+    /// The stream is over before its end; it still has to be released. Behind a complete response, NO_ERROR only says
+    /// that the rest of the request is not wanted (RFC 9113 8.1).
     Reset {
         key: StreamKey,
         code: ErrorCode,

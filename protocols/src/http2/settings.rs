@@ -63,8 +63,6 @@ pub(super) struct Changes {
     /// The smallest SETTINGS_HEADER_TABLE_SIZE within the payload: the encoder has to come down to it even where a
     /// later one is larger (RFC 7541 4.2).
     pub(super) smallest_table_bytes: Option<u32>,
-    /// Entries, known or not.
-    pub(super) entries: u32,
 }
 
 impl PeerSettings {
@@ -74,7 +72,6 @@ impl PeerSettings {
         let (entries, _) = payload.as_chunks::<6>();
         for &[id_high, id_low, a, b, c, d] in entries {
             let value = u32::from_be_bytes([a, b, c, d]);
-            changes.entries += 1;
             match u16::from_be_bytes([id_high, id_low]) {
                 setting::HEADER_TABLE_SIZE => {
                     self.header_table_bytes = value;

@@ -213,12 +213,14 @@ impl Streams {
         if id <= self.forgotten { Gone::ResetByUs } else { Gone::Ended }
     }
 
-    /// Takes DATA for a stream that we reset from what the peer was allowed; false: it goes on beyond that.
-    pub(super) fn take_reset_window(&mut self, id: u32, bytes: u32) -> bool {
-        let Some(reset) = self.resets.iter_mut().rev().find(|reset| reset.id == id) else { return true };
+    /// Takes DATA for a stream that we reset from what the peer was allowed; false: it goes on beyond that. None: it is
+    /// forgotten what it was.
+    pub(super) fn take_reset_window(&mut self, id: u32, bytes: u32) -> Option<bool> {
+        let reset = self.resets.iter_mut().rev().find(|reset| reset.id == id)?;
+        // Nothing fits into any window, also into one that our settings made negative.
         let fits = i64::from(bytes) <= i64::from(reset.window).max(0);
         reset.window = i64::from(reset.window).saturating_sub(i64::from(bytes)).max(-1) as i32;
-        fits
+        Some(fits)
     }
 
     /// Gives back memory, if no stream is open.

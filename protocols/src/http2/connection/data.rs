@@ -38,6 +38,8 @@ impl Connection {
         if let Some(broken) = broken_by_data(stream, header.length) {
             self.skip(header.length);
             return match broken {
+                // Bounded by the window, unless it is nothing.
+                Broken::Ignored if header.length > 0 => Ok(None),
                 Broken::Ignored => self.count_closed(),
                 Broken::Stream(code) => self.stream_error(header.id, Some(key), code),
                 Broken::Connection(error) => Err(error),
@@ -157,13 +159,11 @@ impl Connection {
         match self.gone(header.id) {
             Gone::Skipped | Gone::Ended => Err(closed_error()),
             Gone::ResetByPeer => self.stream_error(header.id, None, ErrorCode::StreamClosed),
-            Gone::ResetByUs if !self.streams.take_reset_window(header.id, header.length) => {
-                Err(ConnectionError::new(
-                    ErrorCode::FlowControlError,
-                    "DATA beyond the window of a stream that was reset (RFC 9113 6.9.1)",
-                ))
-            }
-            Gone::ResetByUs => self.count_closed(),
+            Gone::ResetByUs => match self.streams.take_reset_window(header.id, header.length) {
+                Some(false) => Err(beyond_reset_window()),
+                Some(true) if header.length > 0 => Ok(None),
+                _ => self.count_closed(),
+            },
         }
     }
 
@@ -236,10 +236,7 @@ fn broken_by_data(stream: &mut Stream, length: u32) -> Option<Broken> {
             if fits {
                 return Some(Broken::Ignored);
             }
-            return Some(Broken::Connection(ConnectionError::new(
-                ErrorCode::FlowControlError,
-                "DATA beyond the window of a stream that was reset (RFC 9113 6.9.1)",
-            )));
+            return Some(Broken::Connection(beyond_reset_window()));
         }
     }
     if i64::from(length) > i64::from(stream.receive_window).max(0) {
@@ -252,4 +249,11 @@ fn broken_by_data(stream: &mut Stream, length: u32) -> Option<Broken> {
 /// RFC 9113 5.1: closed, and both ends know it.
 pub(super) fn closed_error() -> ConnectionError {
     ConnectionError::new(ErrorCode::StreamClosed, "a frame on a closed stream (RFC 9113 5.1)")
+}
+
+fn beyond_reset_window() -> ConnectionError {
+    ConnectionError::new(
+        ErrorCode::FlowControlError,
+        "DATA beyond the window of a stream that was reset (RFC 9113 6.9.1)",
+    )
 }

@@ -63,7 +63,7 @@ impl Connection {
         let Some(block) = &mut self.block else {
             return Err(ConnectionError::protocol("CONTINUATION without HEADERS (RFC 9113 6.10)"));
         };
-        block.continuations += 1;
+        block.continuations = block.continuations.saturating_add(1);
         let block = *block;
         let limit = self.config.abuse.continuations;
         if limit != 0 && block.continuations > limit {

@@ -14,6 +14,13 @@ use crate::message::{Method, RequestHead, ResponseHead};
 /// again for peers that send them in halves.
 const UPDATES_PER_DATA: u32 = 4;
 
+/// PING frames that a DATA frame of ours may cause: gRPC clients measure the bandwidth-delay product with one for each
+/// round trip that brings DATA.
+const PINGS_PER_DATA: u32 = 1;
+
+/// WINDOW_UPDATE frames that a stream may come with: some clients open each stream's window as they begin it.
+const UPDATES_PER_HEAD: u32 = 1;
+
 impl Connection {
     /// Client: a new stream for a request of this method, CONNECT for an extended one too. None: see
     /// [`Connection::can_open`]. Its request has to be sent before that of the next one, as identifiers ascend.
@@ -92,6 +99,7 @@ impl Connection {
             return Err(StreamGone);
         }
         stream.head_sent = !is_interim;
+        self.meter.window_updates.give_back(UPDATES_PER_HEAD);
         self.send_block(key, end, |encoder, out| encoder.response(out, bytes, head, edits));
         Ok(())
     }
@@ -111,6 +119,7 @@ impl Connection {
     }
 
     fn send_block(&mut self, key: StreamKey, end: bool, encode: impl FnOnce(&mut HeadEncoder, &mut Vec<u8>)) {
+        self.note_taken();
         let start = self.output.len();
         self.output.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
         encode(&mut self.encoder, &mut self.output);
@@ -160,6 +169,8 @@ impl Connection {
         stream.send_window -= length as i32;
         self.send_window -= length;
         self.meter.window_updates.give_back(UPDATES_PER_DATA);
+        self.meter.control_frames.give_back(PINGS_PER_DATA);
+        self.note_taken();
         let flags = if end { flag::END_STREAM } else { 0 };
         frame::write_header(&mut self.output, length, kind::DATA, flags, key.id);
         if end {

@@ -197,6 +197,52 @@ fn control_floods() {
 }
 
 #[test]
+fn pings_that_answer_data_are_no_flood() {
+    // A client of gRPC-Go that downloads: a PING for each frame that arrives.
+    let mut peer = Peer::server();
+    let key = peer.request(1);
+    peer.respond(key, false);
+    peer.ok(&[window_update(0, 1 << 30), window_update(1, 1 << 30)].concat());
+    for _ in 0..20_000 {
+        peer.machine.send_data_header(key, 100, false).expect("within the capacity");
+        peer.ok(&frame(kind::PING, 0, 0, &[2, 4, 16, 16, 9, 14, 7, 7]));
+        peer.machine.output().clear();
+    }
+}
+
+#[test]
+fn content_that_was_under_way_is_no_flood() {
+    // Many small messages of streams that a deadline ends: each within the window that its stream had.
+    let mut peer = Peer::server();
+    for n in 0..100 {
+        let key = peer.request(id(n));
+        peer.machine.reset(key, ErrorCode::Cancel);
+        if n % 2 == 0 {
+            peer.machine.release(key);
+        }
+        for _ in 0..500 {
+            assert_eq!(peer.ok(&data(id(n), &[0; 100], false)), []);
+        }
+        peer.machine.output().clear();
+    }
+    // Nothing, again and again, is one.
+    let (taken, abuse) = flood(&mut peer, |_, _| data(id(99), b"", false));
+    assert_eq!((taken, abuse), (2000, Abuse::ClosedFrames));
+}
+
+#[test]
+fn a_window_update_with_each_request_is_no_flood() {
+    let mut peer = Peer::server();
+    for n in 0..10_000 {
+        let Some(Event::Request { key, .. }) = peer.ok(&get(id(n), true)).pop() else { panic!("a request") };
+        peer.ok(&window_update(id(n), 1 << 20));
+        peer.respond(key, true);
+        peer.machine.release(key);
+        peer.machine.output().clear();
+    }
+}
+
+#[test]
 fn priority_and_unknown_frames() {
     // CVE-2019-9513.
     let cases = [
@@ -271,12 +317,21 @@ fn a_peer_that_does_not_read_its_answers() {
     };
     assert_eq!(error.abuse, Some(Abuse::QueuedControl));
     assert!(queued <= 64 << 10 && queued > 60 << 10, "{queued}");
-    // One that reads goes on for ever.
-    let mut peer = Peer::server();
-    for _ in 0..20_000 {
-        peer.wait(Duration::from_millis(100));
-        peer.ok(&frame(kind::PING, 0, 0, &[0; 8]));
-        peer.machine.output().clear();
+    // One that reads goes on for ever, whatever else is in the output, and whether all of it is taken or a part.
+    for (response, left) in [(false, 0), (true, 0), (true, 5), (false, 5)] {
+        let mut peer = Peer::server();
+        let key = peer.request(1);
+        peer.respond(key, false);
+        for _ in 0..20_000 {
+            peer.wait(Duration::from_millis(100));
+            if response {
+                peer.machine.send_data_header(key, 1, false).expect("within the capacity");
+                peer.machine.output().push(b'x');
+            }
+            peer.ok(&[frame(kind::PING, 0, 0, &[0; 8]), window_update(0, 1), window_update(1, 1)].concat());
+            let taken = peer.machine.output().len() - left;
+            peer.machine.output().drain(..taken);
+        }
     }
 }
 
@@ -319,4 +374,7 @@ fn memory_of_a_connection_is_bounded_and_given_back() {
     assert!(peer.machine.streams.at(1).is_none(), "one place was enough");
     peer.machine.release_memory();
     assert!(peer.machine.output.capacity() <= BUFFER_BYTES_KEPT);
+    // What the documentation of the module says.
+    assert!(size_of::<crate::http2::stream::Stream>() <= 56);
+    assert!(size_of::<Connection>() <= 2048, "{}", size_of::<Connection>());
 }
