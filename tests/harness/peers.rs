@@ -1,4 +1,4 @@
-//! Programs that others wrote: curl, nginx, HAProxy, varnishtest.
+//! Programs that others wrote: curl, nginx, HAProxy, nghttpd, varnishtest.
 //!
 //! Where one is missing, a test says so and passes, so that `cargo test` works everywhere; under `CI=true` it fails.
 
@@ -46,6 +46,15 @@ impl Server {
 
     /// The same with directives inside `http { … }` before the server.
     pub fn nginx_with(http: &str, server: &str) -> Option<Server> {
+        Server::nginx_listening("", http, server)
+    }
+
+    /// The same on a port that speaks HTTP/2 only.
+    pub fn nginx_http2(server: &str) -> Option<Server> {
+        Server::nginx_listening("http2", "", server)
+    }
+
+    fn nginx_listening(protocol: &str, http: &str, server: &str) -> Option<Server> {
         let program = find("nginx")?;
         let directory = TempDir::new();
         let address = free_address();
@@ -57,7 +66,7 @@ impl Server {
             "nginx.conf",
             format!(
                 "daemon off; master_process off; pid {path}/pid; error_log stderr warn;\nevents {{ }}\nhttp {{\n\
-                 access_log off;\n{temporary}{http}\nserver {{ listen {address};\n{server}\n}}\n}}\n"
+                 access_log off;\n{temporary}{http}\nserver {{ listen {address} {protocol};\n{server}\n}}\n}}\n"
             ),
         );
         let mut command = Command::new(program);
@@ -79,6 +88,24 @@ impl Server {
         );
         let mut command = Command::new(program);
         command.arg("-db").arg("-f").arg(config);
+        Some(Server::start(command, address, directory))
+    }
+
+    /// nghttpd, which speaks HTTP/2 only, serving these files.
+    pub fn nghttpd(files: &[(&str, &[u8])], arguments: &[&str]) -> Option<Server> {
+        let program = find("nghttpd")?;
+        let directory = TempDir::new();
+        for (name, content) in files {
+            directory.write(name, content);
+        }
+        let address = free_address();
+        let mut command = Command::new(program);
+        command
+            .args(["--no-tls", "-a", &address.ip().to_string()])
+            .args(arguments)
+            .arg("-d")
+            .arg(directory.path());
+        command.arg(address.port().to_string());
         Some(Server::start(command, address, directory))
     }
 
