@@ -101,7 +101,7 @@ fn nghttp_asks(io: Io) {
     let (first, second) = (url(&proxy, "/first"), url(&proxy, "/second"));
     let said = output(&program, &["-d", &file, "-w", "16", "-W", "17", "--no-dep", &first, &second]);
     assert_eq!(said.len(), 2 * body.len());
-    let said = output(&program, &["-v", "-n", "--trailer", "x-check: sum", "-d", &file, &first]);
+    let said = output(&program, &["-v", "--no-content-length", "--trailer", "x-check: sum", "-d", &file, &first]);
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(said.contains(":status: 200"), "{said}");
     let last = origin.requests().pop().expect("a request");
