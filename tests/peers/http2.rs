@@ -83,8 +83,7 @@ fn curl_uploads_and_downloads(io: Io) {
     let file = format!("@{}", directory.write("body", &body).display());
     // With a length, and without one: chunked toward the origin.
     for fields in [&[][..], &["-H", "content-length:", "-H", "transfer-encoding: chunked"]] {
-        let arguments =
-            [&["-X", "POST", "--data-binary"], &[file.as_str()][..], fields].concat();
+        let arguments = [&["-X", "POST", "--data-binary"], &[file.as_str()][..], fields].concat();
         assert!(curl(&program, &url(&proxy, "/"), &arguments) == body, "{fields:?}");
     }
     origin.assert_unambiguous();
@@ -101,7 +100,8 @@ fn nghttp_asks(io: Io) {
     let (first, second) = (url(&proxy, "/first"), url(&proxy, "/second"));
     let said = output(&program, &["-d", &file, "-w", "16", "-W", "17", "--no-dep", &first, &second]);
     assert_eq!(said.len(), 2 * body.len());
-    let said = output(&program, &["-v", "--no-content-length", "--trailer", "x-check: sum", "-d", &file, &first]);
+    let said =
+        output(&program, &["-v", "--no-content-length", "--trailer", "x-check: sum", "-d", &file, &first]);
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(said.contains(":status: 200"), "{said}");
     let last = origin.requests().pop().expect("a request");

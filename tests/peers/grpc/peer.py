@@ -46,8 +46,9 @@ def unary(request, context):
     answer_fields(context)
     if request == b"hang":
         ended = threading.Event()
-        context.add_callback(ended.set)
-        ended.wait()
+        # Refused when the call has ended already.
+        if context.add_callback(ended.set):
+            ended.wait()
         count_given_up()
         return b""
     if request == b"timeout":

@@ -120,9 +120,10 @@ impl Client {
         });
     }
 
+    /// Below the 100 fields that the proxy takes by default.
     pub(super) fn much_metadata(&mut self) {
         let mut request = Request::new(Bytes::from_static(b"m"));
-        for number in 0..60 {
+        for number in 0..40 {
             let name = MetadataKey::from_bytes(format!("x-field-{number}").as_bytes()).expect("a name");
             request.metadata_mut().append(name.clone(), format!("value {number}").parse().expect("ASCII"));
             request.metadata_mut().append(name, "second".parse().expect("ASCII"));
@@ -131,7 +132,7 @@ impl Client {
         request.metadata_mut().insert("x-long", "l".repeat(4_000).parse().expect("ASCII"));
         let response = self.unary(request).expect("an answer");
         let metadata = response.metadata();
-        for number in 0..60 {
+        for number in 0..40 {
             let values: Vec<_> = metadata.get_all(format!("x-field-{number}")).iter().collect();
             assert_eq!(values, [format!("value {number}").as_str(), "second"]);
         }
