@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** every local reply, every cut connection and every log line of a failure names one [`Reason`].
 
+use ringway_protocols::grpc::Status;
+
 /// Why Ringway answered by itself or ended an exchange. The codes are stable: they appear in
 /// `x-ringway-reason`, in the access log and in the statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,6 +142,33 @@ impl Reason {
 
     pub fn code(self) -> &'static str {
         self.info().code
+    }
+
+    /// Status of the local reply to a call of gRPC. `Unavailable` is what clients try again.
+    pub fn grpc_status(self) -> Status {
+        match self {
+            Reason::HeadTooLarge
+            | Reason::TargetTooLong
+            | Reason::TooManyFields
+            | Reason::BodyTooLarge
+            | Reason::ClientConnectionLimit
+            | Reason::MemoryLimit => Status::ResourceExhausted,
+            Reason::NoRoute | Reason::MethodNotAllowed => Status::Unimplemented,
+            Reason::ClientClosed | Reason::ClientSlow => Status::Cancelled,
+            Reason::HeaderTimeout
+            | Reason::RequestBodyTimeout
+            | Reason::ResponseHeadTimeout
+            | Reason::ResponseBodyTimeout
+            | Reason::RequestTimeout
+            | Reason::TunnelIdle => Status::DeadlineExceeded,
+            Reason::BadRequest
+            | Reason::ExpectationFailed
+            | Reason::UpstreamBadResponse
+            | Reason::UpstreamHeadTooLarge
+            | Reason::UpgradeRefused
+            | Reason::Internal => Status::Internal,
+            _ => Status::Unavailable,
+        }
     }
 
     /// Status of the local reply.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
+use ringway_protocols::grpc::Status;
+
 use crate::error::Reason;
 
 /// One finished exchange. Borrowed from the exchange's own state: nothing is copied to make it.
@@ -30,6 +32,8 @@ pub struct Outcome<'a> {
     pub request_id: &'a [u8],
     /// Status sent to the client, or 499 where it went away before one was.
     pub status: u16,
+    /// How a call of gRPC ended; `None` where the exchange was none.
+    pub grpc_status: Option<Status>,
     /// Why, where the proxy answered itself or cut the exchange.
     pub reason: Option<Reason>,
     /// Body bytes received from and sent to the client, framing not counted.

@@ -67,6 +67,7 @@ fn log_one(log: &mut AccessLog, target: &[u8]) {
         referer: b"",
         request_id: b"",
         status: 200,
+        grpc_status: None,
         reason: None,
         request_body_bytes: 0,
         response_body_bytes: 0,

@@ -70,6 +70,9 @@ impl Exchange<'_> {
         };
         forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);
         let mut drop = forwarded::dropped_kinds(config.style, trusted);
+        if self.grpc.is_some() {
+            self.write_call_timeout(&mut append, &mut drop);
+        }
         if config.request_id {
             self.write_request_id(&mut append, &mut drop, trusted);
         }

@@ -7,6 +7,7 @@ mod attempt;
 mod client;
 mod download;
 mod forwarding;
+mod grpc;
 mod stream;
 mod translate;
 mod upload;
@@ -22,6 +23,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use ringway_protocols::grpc::{Kind, Status};
 use ringway_protocols::message::{BodyLength, FieldKind, Method, RequestHead, ResponseHead, Version};
 
 use crate::config::{ListenerConfig, RouteConfig};
@@ -95,6 +97,8 @@ pub struct Exchange<'a> {
     client_address: Option<SocketAddr>,
     /// The client, behind the forwarders that are trusted.
     client_ip: Cell<Option<IpAddr>>,
+    /// The kind of gRPC that the request is a call of.
+    grpc: Option<Kind>,
     /// The forwarding fields of the request are believed.
     trusted: Cell<bool>,
     /// The path in normal form, where that is not how it was received.
@@ -131,6 +135,7 @@ struct Record {
     request_body_bytes: Cell<u64>,
     wire: Wire,
     response_body_bytes: Cell<u64>,
+    grpc_status: Cell<Option<Status>>,
     request_id: RefCell<RequestId>,
 }
 
@@ -227,6 +232,7 @@ impl<'a> Exchange<'a> {
             timer: from.timer,
             client_address: from.address,
             client_ip: Cell::new(from.address.map(|address| address.ip())),
+            grpc: grpc::kind_of(received.head, received.bytes),
             trusted: Cell::new(false),
             normal_path: RefCell::new(None),
             last_of_connection: from.last,
@@ -251,6 +257,7 @@ impl<'a> Exchange<'a> {
                 request_body_bytes: Cell::new(0),
                 wire: Wire::default(),
                 response_body_bytes: Cell::new(0),
+                grpc_status: Cell::new(None),
                 request_id: RefCell::new(RequestId::None),
             },
         }
@@ -266,6 +273,9 @@ impl<'a> Exchange<'a> {
         self.record.cluster.set(Some(route.cluster));
         if !route.timeout.is_zero() {
             self.deadline.set(Some(self.record.head_received + route.timeout));
+        }
+        if self.grpc.is_some() {
+            self.begin_call()?;
         }
         let place = Place { generation: self.view.config().generation, cluster: route.cluster };
         // Kept until the response begins, in case the pooled connection turns out to be dead.
@@ -401,7 +411,7 @@ impl<'a> Exchange<'a> {
             }
             return Next::Close;
         }
-        self.record.status.set(failure.reason.status());
+        self.record.status.set(self.reply_status(failure.reason));
         let whole_request = self.uploaded.get() || self.discard_received_body();
         let keep = whole_request && self.client_stays() && self.head.bytes > 0;
         let out = self.render_reply(failure, keep);
@@ -416,6 +426,9 @@ impl<'a> Exchange<'a> {
 
     /// A local reply in the form of HTTP/1.1.
     fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
+        if self.grpc.is_some() {
+            return self.render_call_reply(&failure, keep_alive);
+        }
         let reply = reply::LocalReply {
             failure,
             accept: self.head.lookup(FieldKind::Accept).unwrap_or_default().of(self.bytes),
@@ -486,6 +499,7 @@ impl<'a> Exchange<'a> {
                 RequestId::Made(id) => id,
             },
             status: record.status.get(),
+            grpc_status: self.call_status(),
             reason: record.reason.get(),
             request_body_bytes: record.request_body_bytes.get(),
             response_body_bytes: record.response_body_bytes.get(),

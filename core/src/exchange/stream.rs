@@ -57,10 +57,11 @@ impl Exchange<'_> {
             stream.reset(translate::error_code(reason));
             return;
         }
-        self.record.status.set(reason.status());
         if reason == Reason::ClientClosed {
+            self.record.status.set(reason.status());
             return;
         }
+        self.record.status.set(self.reply_status(reason));
         let reply = self.render_reply(failure, true);
         let body_bytes = self.record.response_body_bytes.get() as usize;
         if http1::parse_response(&reply, &REPLY_LIMITS, self.head.method, response).is_err() {
@@ -70,7 +71,11 @@ impl Exchange<'_> {
         }
         let (head, body) = reply.split_at(reply.len().saturating_sub(body_bytes));
         // RFC 9113 8.2.2: this field belongs to HTTP/1.
-        let edits = ResponseEdits { drop: KindSet::of(&[FieldKind::Connection]), ..ResponseEdits::default() };
+        let drop = KindSet::of(&[FieldKind::Connection]);
+        // What has no body but trailers has no length either: it is a response of trailers only.
+        let length = KindSet::of(&[FieldKind::ContentLength]);
+        let drop = if self.grpc.is_some() { drop.union(length) } else { drop };
+        let edits = ResponseEdits { drop, ..ResponseEdits::default() };
         if stream.send_response(head, response, &edits, body.is_empty()).is_err() {
             return;
         }

@@ -48,6 +48,9 @@ pub enum FieldKind {
     Cookie,
     Date,
     ETag,
+    GrpcMessage,
+    GrpcStatus,
+    GrpcTimeout,
     IfModifiedSince,
     IfNoneMatch,
     LastModified,
@@ -174,11 +177,15 @@ fn exact(name: &[u8]) -> FieldKind {
         (10, b'u') => is(name, b"user-agent", UserAgent),
         (10, b'k') => is(name, b"keep-alive", KeepAlive),
         (10, b's') => is(name, b"set-cookie", SetCookie),
+        (11, b'g') => is(name, b"grpc-status", GrpcStatus),
         (11, b't') => is(name, b"traceparent", Traceparent),
         (11, b'x') => is(name, b"x-client-ip", XClientIp),
         (12, b'c') => is(name, b"content-type", ContentType),
         (12, b'x') => {
             either(is(name, b"x-request-id", XRequestId), is(name, b"x-url-scheme", XForwardedOther))
+        }
+        (12, b'g') => {
+            either(is(name, b"grpc-timeout", GrpcTimeout), is(name, b"grpc-message", GrpcMessage))
         }
         (12, b'm') => is(name, b"max-forwards", MaxForwards),
         (13, b'c') => {
@@ -295,6 +302,9 @@ mod tests {
             ("fastly-client-ip", XClientIp),
             ("forwarded", Forwarded),
             ("front-end-https", XForwardedOther),
+            ("grpc-message", GrpcMessage),
+            ("grpc-status", GrpcStatus),
+            ("grpc-timeout", GrpcTimeout),
             ("host", Host),
             ("http2-settings", Http2Settings),
             ("if-modified-since", IfModifiedSince),

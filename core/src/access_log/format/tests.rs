@@ -35,6 +35,7 @@ fn outcome() -> Outcome<'static> {
         referer: b"",
         request_id: b"0190-1",
         status: 200,
+        grpc_status: None,
         reason: None,
         request_body_bytes: 5,
         response_body_bytes: 1234,

@@ -293,6 +293,7 @@ impl<'a> Exchange<'a> {
         end: bool,
         rest: Option<Chunk>,
     ) -> Result<Ended, Failure> {
+        self.note_call_head(response, &bytes);
         let (sink, client_stays) = self.send_head(response, &bytes, end)?;
         self.record.status.set(response.status);
         self.answered.set(true);
@@ -380,8 +381,10 @@ impl<'a> Exchange<'a> {
                 self.poll_stalled(cx)
             })
             .await?;
-            if let BodyPiece::Data(data, _) = &piece {
-                add(&self.record.response_body_bytes, data.len());
+            match &piece {
+                BodyPiece::Data(data, _) => add(&self.record.response_body_bytes, data.len()),
+                BodyPiece::Trailers(lines) => self.note_call_trailers(lines),
+                BodyPiece::End => {}
             }
             if self.pass_on(to_client, Some(source), piece, &self.record.wire.to_client).await? {
                 return Ok(());
