@@ -74,7 +74,9 @@ impl Status {
     pub fn parse(text: &[u8]) -> Option<Status> {
         let number = match text.trim_ascii() {
             [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
-            [tens @ b'1'..=b'9', digit @ b'0'..=b'9'] => usize::from(tens - b'0') * 10 + usize::from(digit - b'0'),
+            [tens @ b'1'..=b'9', digit @ b'0'..=b'9'] => {
+                usize::from(tens - b'0') * 10 + usize::from(digit - b'0')
+            }
             digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => usize::MAX,
             _ => return None,
         };

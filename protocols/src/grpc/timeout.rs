@@ -33,8 +33,7 @@ pub fn push_timeout(out: &mut Vec<u8>, timeout: Duration) {
         (u128::from(timeout.as_secs() / 60), b'M'),
         (u128::from(timeout.as_secs() / 3600), b'H'),
     ];
-    let (value, unit) =
-        units.into_iter().find(|(value, _)| *value <= VALUE_MAX).unwrap_or((VALUE_MAX, b'H'));
+    let (value, unit) = units.into_iter().find(|(value, _)| *value <= VALUE_MAX).unwrap_or((VALUE_MAX, b'H'));
     out.extend_from_slice(value.to_string().as_bytes());
     out.push(unit);
 }

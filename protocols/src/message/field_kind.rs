@@ -184,9 +184,7 @@ fn exact(name: &[u8]) -> FieldKind {
         (12, b'x') => {
             either(is(name, b"x-request-id", XRequestId), is(name, b"x-url-scheme", XForwardedOther))
         }
-        (12, b'g') => {
-            either(is(name, b"grpc-timeout", GrpcTimeout), is(name, b"grpc-message", GrpcMessage))
-        }
+        (12, b'g') => either(is(name, b"grpc-timeout", GrpcTimeout), is(name, b"grpc-message", GrpcMessage)),
         (12, b'm') => is(name, b"max-forwards", MaxForwards),
         (13, b'c') => {
             either(is(name, b"cache-control", CacheControl), is(name, b"content-range", ContentRange))
