@@ -5,6 +5,7 @@
 //! what the shorter block saves, both cost more than they give (`bench/benches/hpack.rs`).
 
 use super::hpack::encoder;
+use super::words;
 use crate::http1::{ConnectionField, RequestEdits, ResponseEdits};
 use crate::message::{
     Field, FieldKind, FramingRewrite, KindSet, Method, RequestHead, ResponseHead, TargetForm,
@@ -231,19 +232,9 @@ fn write_lines(out: &mut Vec<u8>, lines: &[u8]) {
     }
 }
 
-/// Takes a line, without its LF, from the front of `rest`. Eight bytes at a time: this runs for every head.
+/// Takes a line, without its LF, from the front of `rest`.
 fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let (words, tail) = rest.as_chunks::<8>();
-    let found = words.iter().enumerate().find_map(|(at, word)| {
-        // A byte that is LF is zero here, and only then (or above one that is) is its high bit set.
-        let word = u64::from_le_bytes(*word) ^ (LOW * b'\n' as u64);
-        let zeros = word.wrapping_sub(LOW) & !word & HIGH;
-        (zeros != 0).then(|| at * 8 + zeros.trailing_zeros() as usize / 8)
-    });
-    let end = found.or_else(|| Some(words.len() * 8 + tail.iter().position(|b| *b == b'\n')?))?;
-    let (line, after) = rest.split_at_checked(end)?;
+    let (line, after) = rest.split_at_checked(words::find_line_feed(rest)?)?;
     *rest = after.get(1..).unwrap_or_default();
     Some(line)
 }

@@ -34,6 +34,7 @@ pub mod hpack;
 mod settings;
 mod stream;
 mod streams;
+mod words;
 
 pub use abuse::{ABUSE_PERIOD_S, Abuse, AbuseLimits};
 pub use config::{ConnectionConfig, Role};

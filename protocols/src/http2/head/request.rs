@@ -6,6 +6,7 @@ use super::repeat::Asked;
 use crate::authority;
 use crate::http1::{self, is_token};
 use crate::http2::hpack::{Decoder, Line, Name};
+use crate::http2::words;
 use crate::message::{
     BodyLength, Field, FieldKind, FramingRewrite, Method, RequestHead, Span, TargetForm, Version,
 };
@@ -196,8 +197,7 @@ impl<'a> Reader<'a> {
         if path.len() > self.asked.limits.target_bytes_max as usize {
             return Err(HeadError::TargetTooLong);
         }
-        // No early exit, so that the loop runs over many bytes at a time.
-        if path.iter().fold(false, |bad, b| bad | !matches!(b, 0x21..=0x7e) | (*b == b'#')) {
+        if !words::is_path(path) {
             return Err(Malformed::InvalidPath.into());
         }
         self.head.form = match path {

@@ -79,7 +79,7 @@ impl Decoder {
     }
 
     /// Appends the line of the field at `at` and moves past it; `None` at the end of the block.
-    #[inline]
+    #[inline(always)]
     pub fn next(
         &mut self,
         block: &[u8],

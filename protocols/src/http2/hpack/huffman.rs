@@ -25,7 +25,10 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressionE
         }
         // As many bits as the longest code has need no look at how many there are.
         while count >= LENGTH_MAX {
-            let (symbol, length) = symbol_at(bits)?;
+            let (mut symbol, mut length) = short_symbol_at(bits);
+            if length == 0 {
+                (symbol, length) = long_symbol_at(bits)?;
+            }
             out.push(symbol);
             bits <<= length;
             count -= length;
@@ -39,7 +42,10 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressionE
 /// The last few symbols, and the padding.
 fn decode_end(mut bits: u64, mut count: u32, out: &mut Vec<u8>) -> Result<(), CompressionError> {
     loop {
-        let (symbol, length) = symbol_at(bits)?;
+        let (mut symbol, mut length) = short_symbol_at(bits);
+        if length == 0 {
+            (symbol, length) = long_symbol_at(bits)?;
+        }
         if length > count {
             // RFC 7541 5.2: what remains is up to 7 bits of the beginning of EOS, which has only ones.
             let padding = if count == 0 { 0 } else { u64::MAX << (64 - count) };
@@ -55,16 +61,15 @@ fn decode_end(mut bits: u64, mut count: u32, out: &mut Vec<u8>) -> Result<(), Co
     }
 }
 
-/// The symbol whose code the bits start with, and the length of that code.
+/// The symbol whose code the bits start with, and the length of that code; a length of 0 where the code is long.
 #[inline]
-fn symbol_at(bits: u64) -> Result<(u8, u32), CompressionError> {
-    match SHORT_CODES.get((bits >> (64 - SHORT_BITS)) as usize) {
-        Some(&(symbol, length)) if length != 0 => Ok((symbol, u32::from(length))),
-        _ => long_symbol_at(bits),
-    }
+fn short_symbol_at(bits: u64) -> (u8, u32) {
+    let entry = SHORT_CODES.get((bits >> (64 - SHORT_BITS)) as usize).copied().unwrap_or(0);
+    (entry as u8, u32::from(entry >> 8))
 }
 
 /// Codes that are longer than [`SHORT_BITS`]: bytes that are rare in fields.
+#[cold]
 fn long_symbol_at(bits: u64) -> Result<(u8, u32), CompressionError> {
     let window = (bits >> 32) as u32;
     for group in &LONG_CODES {
@@ -172,9 +177,9 @@ static CODES: [(u32, u32); SYMBOLS] = {
     codes
 };
 
-/// Symbol and length by the first bits; a length of 0 where the code is longer.
-static SHORT_CODES: [(u8, u8); 1 << SHORT_BITS] = {
-    let mut table = [(0, 0); 1 << SHORT_BITS];
+/// Symbol, and above it the length, by the first bits; 0 where the code is longer.
+static SHORT_CODES: [u16; 1 << SHORT_BITS] = {
+    let mut table = [0; 1 << SHORT_BITS];
     let mut symbol = 0;
     while symbol < SYMBOLS {
         let (code, length) = CODES[symbol];
@@ -182,7 +187,7 @@ static SHORT_CODES: [(u8, u8); 1 << SHORT_BITS] = {
             let from = (code << (SHORT_BITS - length)) as usize;
             let mut at = from;
             while at < from + (1 << (SHORT_BITS - length)) {
-                table[at] = (symbol as u8, length as u8);
+                table[at] = (length as u16) << 8 | symbol as u16;
                 at += 1;
             }
         }

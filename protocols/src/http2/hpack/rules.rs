@@ -2,6 +2,7 @@
 
 use crate::http1::is_token;
 use crate::http2::head::Malformed;
+use crate::http2::words;
 use crate::message::FieldKind;
 
 /// What a field name is.
@@ -58,9 +59,10 @@ pub(super) fn broken_value(value: &[u8]) -> Option<Malformed> {
     if value.first().is_some_and(is_space) || value.last().is_some_and(is_space) {
         return Some(Malformed::SpaceAroundValue);
     }
-    // No early exit, so that many bytes are looked at at a time.
-    let control = value.iter().fold(false, |bad, b| bad | ((*b < 0x20) & (*b != b'\t')) | (*b == 0x7f));
-    control.then_some(Malformed::InvalidValue)
+    // A tab is the one control byte that may be within.
+    let is_control = |b: &u8| matches!(b, 0..0x20 | 0x7f) && *b != b'\t';
+    let broken = !words::is_text(value) && value.iter().any(is_control);
+    broken.then_some(Malformed::InvalidValue)
 }
 
 /// Bytes of a name: `tchar` (RFC 9110 5.6.2) without capitals.
