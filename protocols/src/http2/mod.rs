@@ -13,12 +13,13 @@
 //! | a header block in CONTINUATION frames | the larger of the head and trailer limits + 16 KiB |
 //! | the last head or trailers, until taken | the limits of heads and trailers |
 //! | the decoder's dynamic table | `header_table_bytes` |
-//! | streams | 2 × `streams_max` places of 56 bytes, with their index |
+//! | streams | 2 × `streams_max` places of 40 bytes, with their index |
 //! | the memory of resets | 64 entries of 12 bytes |
 //! | control frames in the output | `queued_control_bytes_max`, and what one frame more can cause |
 //!
 //! The bodies are the owner's: a stream cannot have more unread bytes than its window, and windows are in sum at most
-//! `streams_max` × `stream_window` + the larger of `stream_window_max` and `connection_window`, however they grow.
+//! `streams_max` × `stream_window` + the larger of `stream_window_max` and `connection_window`, however they grow; twice
+//! the first part where as many streams again have ended from both ends and are not released.
 //! Heads in the output are the owner's, too: one for each of its calls.
 
 mod abuse;

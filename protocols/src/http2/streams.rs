@@ -302,3 +302,6 @@ impl Streams {
 fn home(id: u32) -> usize {
     (id >> 1).wrapping_mul(0x9e37_79b1) as usize
 }
+
+#[cfg(test)]
+mod tests;

@@ -375,6 +375,6 @@ fn memory_of_a_connection_is_bounded_and_given_back() {
     peer.machine.release_memory();
     assert!(peer.machine.output.capacity() <= BUFFER_BYTES_KEPT);
     // What the documentation of the module says.
-    assert!(size_of::<crate::http2::stream::Stream>() <= 56);
+    assert!(size_of::<crate::http2::stream::Stream>() <= 40);
     assert!(size_of::<Connection>() <= 2048, "{}", size_of::<Connection>());
 }

@@ -48,6 +48,8 @@ struct Exchange {
     unread: usize,
     /// Reset by either end: what is said may be a part of what was sent.
     reset: bool,
+    /// The peer says that it has not acted on it.
+    unprocessed: bool,
     /// How much the sender means to send.
     planned: usize,
     released: bool,
@@ -134,12 +136,14 @@ impl End {
                 assert!(!std::mem::replace(&mut exchange.received.ended, true), "one end");
                 exchange.received.trailers = lines;
             }
-            Event::Reset { key, by_peer, .. } => {
+            Event::Reset { key, by_peer, processed, .. } => {
                 assert!(by_peer, "no rule was broken");
                 let exchange = self.exchange(key);
+                exchange.unprocessed = !processed;
                 assert!(!std::mem::replace(&mut exchange.reset, true), "reset once");
             }
             Event::Writable { key } => assert!(self.peer.machine.stream_window(key) > 0),
+            Event::Pong(DRAIN_PING) => self.peer.machine.drain_finish(),
             Event::AllWritable | Event::SettingsChanged | Event::Pong(_) | Event::GoAway { .. } => {}
             Event::Malformed { .. } | Event::RefusedHead { .. } => {
                 panic!("honest heads are taken")
@@ -261,7 +265,11 @@ fn run(seed: u64) {
     let mut ends = [End::new(Role::Client, &client_config), End::new(Role::Server, &server_config)];
     let steps = 200 + random.below(1_500);
     let with_resets = random.one_in(2);
-    for _ in 0..steps {
+    let drain_at = if random.one_in(3) { random.below(steps) } else { steps };
+    for step in 0..steps {
+        if step == drain_at {
+            ends[1].peer.machine.drain_begin();
+        }
         let which = random.below(2);
         match random.below(12) {
             0 => ends[0].open(&mut random),
@@ -344,6 +352,7 @@ fn compare(ends: &[End; 2]) {
             assert!(client.reset, "stream {id} was not told of");
             continue;
         };
+        assert!(!client.unprocessed, "stream {id} is not safe to send again");
         for (sent, received) in [(&client.sent, &server.received), (&server.sent, &client.received)] {
             if client.reset || server.reset {
                 assert!(sent.body.starts_with(&received.body), "stream {id}");
