@@ -3,28 +3,58 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use ringway_protocols::http1::ResponseEdits;
+use ringway_protocols::message::ResponseHead;
+
 use crate::config::RouteConfig;
 use crate::error::Reason;
-use crate::exchange::{Exchange, Failure, Next};
+use crate::exchange::{Client, Exchange, Failure, Next};
+use crate::http2::{BodyPiece, ErrorCode, StreamHandle};
 use crate::io::{self as rt, Chunk, Part, Stream, Timer};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
+/// One end of a tunnel: a connection of its own, or a stream of HTTP/2 (RFC 9113 8.5).
+#[derive(Clone, Copy)]
+pub enum End<'a> {
+    Connection(&'a Stream),
+    Stream(&'a StreamHandle),
+}
+
+impl<'a> From<Client<'a>> for End<'a> {
+    fn from(client: Client<'a>) -> Self {
+        match client {
+            Client::Http1(stream) => End::Connection(stream),
+            Client::Http2(stream) => End::Stream(stream),
+        }
+    }
+}
+
 /// Answers CONNECT and relays bytes to the endpoint.
 pub async fn connect(
     exchange: &Exchange<'_>,
-    down: &Stream,
+    client: Client<'_>,
     upstream: Upstream,
     route: &RouteConfig,
 ) -> Result<Next, Failure> {
     exchange.begin_tunnel(200);
-    down.send(Part::Static(b"HTTP/1.1 200 Connection Established\r\n\r\n"))
-        .map_err(|_| Failure::from(Reason::ClientClosed))?;
-    relay(exchange, down, &upstream.stream, None, route.tunnel_idle_timeout).await?;
+    match client {
+        Client::Http1(down) => down
+            .send(Part::Static(b"HTTP/1.1 200 Connection Established\r\n\r\n"))
+            .map_err(|_| Failure::from(Reason::ClientClosed))?,
+        Client::Http2(down) => {
+            let head = ResponseHead { status: 200, ..ResponseHead::default() };
+            down.send_response(b"", &head, &ResponseEdits::default(), false)
+                .map_err(|_| Failure::from(Reason::ClientClosed))?;
+        }
+    }
+    let up = End::Connection(&upstream.stream);
+    relay(exchange, client.into(), up, None, route.tunnel_idle_timeout).await?;
     Ok(Next::Gone)
 }
 
@@ -34,8 +64,8 @@ pub async fn connect(
 /// [`Reason::TunnelIdle`] when nothing passed for `idle_timeout`. Ends by either side are not errors.
 pub async fn relay(
     exchange: &Exchange<'_>,
-    down: &Stream,
-    up: &Stream,
+    down: End<'_>,
+    up: End<'_>,
     first: Option<Chunk>,
     idle_timeout: Duration,
 ) -> Result<(), Failure> {
@@ -54,6 +84,8 @@ pub async fn relay(
                 *done = true;
                 if end.is_err() {
                     // One side is gone: there is nobody to carry bytes to or from.
+                    down.abandon();
+                    up.abandon();
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -91,39 +123,103 @@ impl Drop for Open<'_> {
 
 /// One direction, by whatever type its future has.
 trait Pump {
-    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>>;
+    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>>;
 }
 
-impl<F: Future<Output = std::io::Result<()>>> Pump for std::pin::Pin<&mut F> {
-    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>> {
+impl<F: Future<Output = io::Result<()>>> Pump for std::pin::Pin<&mut F> {
+    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
         self.as_mut().poll(cx)
     }
 }
 
 /// Carries bytes one way until the end, and passes the end on.
 async fn pump(
-    from: &Stream,
-    to: &Stream,
+    from: End<'_>,
+    to: End<'_>,
     first: Option<Chunk>,
     window: usize,
     last: &Cell<Instant>,
     count: impl Fn(usize),
-) -> std::io::Result<()> {
-    let mut next = first;
+) -> io::Result<()> {
+    if let Some(chunk) = first {
+        count(chunk.len());
+        to.send(chunk, window, last).await?;
+    }
     loop {
-        let chunk = match next.take() {
-            Some(chunk) => chunk,
-            None => from.recv().await?,
-        };
+        let chunk = from.receive().await?;
         last.set(rt::now());
         if chunk.is_empty() {
-            to.sent().await?;
-            to.shutdown_write();
-            return Ok(());
+            return to.finish().await;
         }
-        count(chunk.len());
-        to.send(chunk)?;
-        poll_fn(|cx| to.poll_room(cx, window)).await?;
-        last.set(rt::now());
+        let bytes = chunk.len();
+        count(bytes);
+        to.send(chunk, window, last).await?;
+        from.consumed(bytes);
+    }
+}
+
+impl End<'_> {
+    /// What came next; empty at the end of this direction.
+    async fn receive(self) -> io::Result<Chunk> {
+        match self {
+            End::Connection(stream) => stream.recv().await,
+            End::Stream(stream) => loop {
+                match poll_fn(|cx| stream.poll_body(cx)).await.map_err(io::Error::other)? {
+                    BodyPiece::Data(chunk, _) if chunk.is_empty() => {}
+                    BodyPiece::Data(chunk, _) => return Ok(chunk),
+                    // A tunnel has no place for trailers.
+                    BodyPiece::Trailers(_) | BodyPiece::End => return Ok(Chunk::empty()),
+                }
+            },
+        }
+    }
+
+    /// What was received went on its way: as much more may come.
+    fn consumed(self, bytes: usize) {
+        match self {
+            // A connection is held back by not being read.
+            End::Connection(_) => {}
+            End::Stream(stream) => stream.consumed(bytes),
+        }
+    }
+
+    /// Sends, and returns when there is room for more. `last` takes down when something moved.
+    async fn send(self, mut chunk: Chunk, window: usize, last: &Cell<Instant>) -> io::Result<()> {
+        match self {
+            End::Connection(stream) => {
+                stream.send(chunk)?;
+                poll_fn(|cx| stream.poll_room(cx, window)).await?;
+                last.set(rt::now());
+            }
+            End::Stream(stream) => {
+                while !chunk.is_empty() {
+                    let wanted = chunk.len();
+                    let room =
+                        poll_fn(|cx| stream.poll_capacity(cx, wanted)).await.map_err(io::Error::other)?;
+                    stream.send_data(chunk.split_to(room.min(wanted)), false).map_err(io::Error::other)?;
+                    last.set(rt::now());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends this direction.
+    async fn finish(self) -> io::Result<()> {
+        match self {
+            End::Connection(stream) => {
+                stream.sent().await?;
+                stream.shutdown_write();
+                Ok(())
+            }
+            End::Stream(stream) => stream.send_data(Chunk::empty(), true).map_err(io::Error::other),
+        }
+    }
+
+    /// The other end is gone. A connection closes with the exchange; a stream says why (RFC 9113 8.5).
+    fn abandon(self) {
+        if let End::Stream(stream) = self {
+            stream.reset(ErrorCode::ConnectError);
+        }
     }
 }

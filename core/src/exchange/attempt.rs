@@ -11,7 +11,7 @@ use super::upload::{Upload, UploadError};
 use super::{Exchange, Failure, Next, forwarding};
 use crate::config::RouteConfig;
 use crate::io::{self as rt, Stream};
-use crate::tunnel;
+use crate::tunnel::{self, End};
 use crate::upstream::{Cluster, Upstream};
 
 /// How an attempt ends without a response.
@@ -70,8 +70,8 @@ impl Exchange<'_> {
         };
         match ended {
             Ended::Tunnel(first) => {
-                Box::pin(tunnel::relay(self, down, &upstream.stream, first, route.tunnel_idle_timeout))
-                    .await?;
+                let (down, up) = (End::Connection(down), End::Connection(&upstream.stream));
+                Box::pin(tunnel::relay(self, down, up, first, route.tunnel_idle_timeout)).await?;
                 Ok(Next::Gone)
             }
             Ended::Response { upstream_clean, client_stays } => {

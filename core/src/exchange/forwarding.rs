@@ -82,10 +82,7 @@ impl Exchange<'_> {
         let normal_path = self.normal_path.borrow();
         let target = normal_path.as_ref().map(|path| self.target_with(path));
         // RFC 9110 section 7.8: an upgrade that is not forwarded is simply not asked for.
-        let upgrade = self
-            .head
-            .upgrade
-            .and_then(|field| websocket::upgrade_token(field.of(self.bytes), &route.upgrades));
+        let upgrade = self.wanted_protocol(route);
         let endpoint = self.record.endpoint.borrow();
         // HTTP/1.0 may come without a host. HTTP/1.1 may not go without one, and origins refuse an empty one.
         let host = endpoint
@@ -103,6 +100,12 @@ impl Exchange<'_> {
         let written = write(&edits);
         rt::give_vec(append);
         written
+    }
+
+    /// The protocol that the client wants to switch to, if the route allows that.
+    pub(super) fn wanted_protocol(&self, route: &RouteConfig) -> Option<&[u8]> {
+        let field = self.head.upgrade?;
+        websocket::upgrade_token(field.of(self.bytes), &route.upgrades)
     }
 
     fn target_with(&self, path: &[u8]) -> Vec<u8> {

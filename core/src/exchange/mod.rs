@@ -34,7 +34,7 @@ use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::outcome::{Outcome, Phases};
 use crate::reply;
 use crate::tunnel;
-use crate::upstream::{Origin, Place, Source};
+use crate::upstream::{Asked, Origin, Place, Source};
 use crate::worker::{View, Worker};
 use attempt::AttemptError;
 
@@ -283,11 +283,12 @@ impl<'a> Exchange<'a> {
         let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
         let mut source = if poolable { Source::Any } else { Source::Fresh };
         let mut body = None;
+        let asked = Asked { method: self.head.method, protocol: self.wanted_protocol(route).is_some() };
         loop {
-            let origin = self.checkout(cluster, place, source).await?;
+            let origin = self.checkout(cluster, place, source, asked).await?;
             let result = match (self.client, origin) {
-                (Client::Http1(down), Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                    return Box::pin(tunnel::connect(self, down, upstream, route)).await;
+                (client, Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                    return Box::pin(tunnel::connect(self, client, upstream, route)).await;
                 }
                 (Client::Http1(down), Origin::Http1(upstream)) => {
                     self.attempt(down, upstream, cluster, route, response).await
@@ -329,6 +330,10 @@ impl<'a> Exchange<'a> {
         if self.head.method == Method::Connect && !route.connect {
             return Err(Reason::MethodNotAllowed.into());
         }
+        // A request for another protocol that is not passed on would be one for this path (RFC 8441 4).
+        if self.head.extended_connect && self.wanted_protocol(route).is_none() {
+            return Err(Reason::MethodNotAllowed.into());
+        }
         let max = self.listener.limits.body_bytes_max;
         match self.head.body {
             BodyLength::Exact(length) if max > 0 && length > max => Err(Reason::BodyTooLarge.into()),
@@ -342,10 +347,11 @@ impl<'a> Exchange<'a> {
         cluster: &crate::upstream::Cluster,
         place: Place,
         source: Source,
+        asked: Asked,
     ) -> Result<Origin, Failure> {
         let limit = self.deadline.get().unwrap_or_else(|| rt::now() + crate::config::FOREVER);
         let picked = match source {
-            Source::Any => match cluster.take_pooled(self.worker, self.head.method) {
+            Source::Any => match cluster.take_pooled(self.worker, asked) {
                 Ok(origin) => {
                     self.note_upstream(&origin);
                     return Ok(origin);
@@ -354,8 +360,7 @@ impl<'a> Exchange<'a> {
             },
             Source::Fresh => cluster.pick_first(self.worker),
         };
-        let mut checkout =
-            Box::pin(cluster.checkout(self.worker, place, source, picked, limit, self.head.method));
+        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit, asked));
         let origin = poll_fn(|cx| {
             if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Failure::from));

@@ -102,6 +102,14 @@ impl Drop for Active {
 /// The endpoint that a pick came to, if there is one.
 pub struct Picked(Option<usize>);
 
+/// What matters of a request to how an endpoint is reached.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    pub method: Method,
+    /// It asks for another protocol, and may.
+    pub protocol: bool,
+}
+
 /// What a checkout may use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -172,12 +180,12 @@ impl Cluster {
 
     /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
     /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
-    pub fn take_pooled(&self, worker: &Worker, method: Method) -> Result<Origin, Picked> {
+    pub fn take_pooled(&self, worker: &Worker, asked: Asked) -> Result<Origin, Picked> {
         let picked = self.pick(worker.random(), &[]);
         let pooled = picked.and_then(|index| {
             let endpoint = &self.endpoints[index];
             if self.spoken(endpoint) == Some(Spoken::Http2) {
-                return endpoint.multiplex.open(endpoint, index, &self.config, method).map(Origin::Http2);
+                return endpoint.multiplex.open(endpoint, index, &self.config, asked).map(Origin::Http2);
             }
             let connection = endpoint.pool.take(&self.config.pool, rt::now())?;
             Some(Origin::Http1(endpoint.checked_out(index, connection)))
@@ -207,13 +215,13 @@ impl Cluster {
         source: Source,
         first: Picked,
         deadline: Instant,
-        method: Method,
+        asked: Asked,
     ) -> Result<Origin, Reason> {
         let mut tried: Vec<usize> = Vec::new();
         let mut reason = Reason::NoEndpoint;
         let mut picked = first.0;
         while let Some(index) = picked {
-            match self.reach(worker, place, source, index, deadline, method).await {
+            match self.reach(worker, place, source, index, deadline, asked).await {
                 Ok(origin) => return Ok(origin),
                 Err(failed) => reason = failed,
             }
@@ -235,14 +243,18 @@ impl Cluster {
         source: Source,
         index: usize,
         deadline: Instant,
-        method: Method,
+        asked: Asked,
     ) -> Result<Origin, Reason> {
         let endpoint = &self.endpoints[index];
-        if self.spoken(endpoint).is_none() {
+        if asked.method == Method::Connect {
+            // The tunnel leads to the endpoint itself, whatever it speaks.
+            return self.dial(worker, place, index, deadline).await.map(Origin::Http1);
+        }
+        while self.spoken(endpoint).is_none() {
             self.probe(worker, place, index, deadline).await?;
         }
         if self.spoken(endpoint) == Some(Spoken::Http2) {
-            return self.stream(worker, place, index, deadline, method).await.map(Origin::Http2);
+            return self.stream(worker, place, index, deadline, asked).await.map(Origin::Http2);
         }
         if source == Source::Any
             && let Some(upstream) = self.borrow(worker, place, index).await
@@ -270,18 +282,18 @@ impl Cluster {
         place: Place,
         index: usize,
         deadline: Instant,
-        method: Method,
+        asked: Asked,
     ) -> Result<OriginStream, Reason> {
         let endpoint = &self.endpoints[index];
         let multiplex = &endpoint.multiplex;
         loop {
-            if let Some(stream) = multiplex.open(endpoint, index, &self.config, method) {
+            if let Some(stream) = multiplex.open(endpoint, index, &self.config, asked) {
                 return Ok(stream);
             }
             match multiplex.wanted(&self.config.multiplex) {
                 Wanted::Dial => {
                     worker.stats.pool.misses.increment();
-                    self.connect_multiplexed(worker, place, index, deadline).await?;
+                    self.connect_multiplexed(worker, place, index, deadline, asked).await?;
                 }
                 Wanted::Wait => multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?,
             }
@@ -295,13 +307,19 @@ impl Cluster {
         place: Place,
         index: usize,
         deadline: Instant,
+        asked: Asked,
     ) -> Result<(), Reason> {
         let multiplex = &self.endpoints[index].multiplex;
         let _dialing = multiplex.dial_begins();
         match self.dial(worker, place, index, deadline).await {
             Ok(upstream) => {
                 let Upstream { stream, meta, .. } = upstream;
-                multiplex.add(self.speak_http2(worker, stream), meta.address, meta.permit);
+                let client = self.speak_http2(worker, stream);
+                if asked.protocol {
+                    // Whether it may be asked for is in the origin's SETTINGS (RFC 8441 3).
+                    self.greeted(&client, deadline).await;
+                }
+                multiplex.add(client, meta.address, meta.permit);
                 Ok(())
             }
             Err(reason) => {
@@ -345,6 +363,18 @@ impl Cluster {
         };
         let Upstream { stream, meta, .. } = upstream;
         let client = self.speak_http2(worker, stream);
+        self.greeted(&client, deadline).await;
+        if client.is_confirmed() && !client.is_closed() {
+            endpoint.spoken.set(Some(Spoken::Http2));
+            multiplex.add(client, meta.address, meta.permit);
+        } else {
+            endpoint.spoken.set(Some(Spoken::Http1));
+        }
+        Ok(())
+    }
+
+    /// Waits for the SETTINGS of an origin. One that says nothing at all waits for a request that it understands.
+    async fn greeted(&self, client: &http2::Client, deadline: Instant) {
         let answered = poll_fn(|cx| {
             let mut seen = 0;
             while client.poll_change(cx, &mut seen).is_ready() {
@@ -354,15 +384,7 @@ impl Cluster {
             }
             Poll::Pending
         });
-        // An origin that says nothing at all waits for a request that it understands.
         let _ = rt::timeout_at(deadline.min(rt::now() + self.config.connect_timeout), answered).await;
-        if client.is_confirmed() && !client.is_closed() {
-            endpoint.spoken.set(Some(Spoken::Http2));
-            multiplex.add(client, meta.address, meta.permit);
-        } else {
-            endpoint.spoken.set(Some(Spoken::Http1));
-        }
-        Ok(())
     }
 
     async fn borrow(&self, worker: &Worker, place: Place, index: usize) -> Option<Upstream> {

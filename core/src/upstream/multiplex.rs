@@ -13,7 +13,7 @@ use std::time::Instant;
 use ringway_protocols::message::Method;
 
 use super::pool::ConnectionPermit;
-use super::{Active, Endpoint};
+use super::{Active, Asked, Endpoint};
 use crate::config::{ClusterConfig, MultiplexConfig, PoolConfig};
 use crate::error::Reason;
 use crate::http2::{Client, StreamHandle};
@@ -30,15 +30,10 @@ pub struct OriginStream {
     pub index: usize,
     /// The connection has carried a request before.
     pub reused: bool,
+    /// The request asks for another protocol, and the origin takes such requests (RFC 8441 3).
+    pub takes_protocol: bool,
     connection: Rc<Line>,
     _active: Active,
-}
-
-impl OriginStream {
-    /// Whether the origin takes WebSockets over HTTP/2 (RFC 8441 3). It is not known before its SETTINGS came.
-    pub fn takes_extended_connect(&self) -> bool {
-        self.connection.client.takes_extended_connect()
-    }
 }
 
 impl Drop for OriginStream {
@@ -95,14 +90,18 @@ impl Multiplex {
         endpoint: &Rc<Endpoint>,
         index: usize,
         config: &ClusterConfig,
-        method: Method,
+        asked: Asked,
     ) -> Option<OriginStream> {
         let now = rt::now();
         let best = {
             let connections = self.connections.borrow();
             let usable = connections.iter().filter(|line| line.takes_request(config, now));
+            // What an origin takes beside requests is not known before it said so.
+            let usable = usable.filter(|line| !asked.protocol || line.client.is_confirmed());
             Rc::clone(usable.min_by_key(|line| line.streams.get())?)
         };
+        let takes_protocol = asked.protocol && best.client.takes_extended_connect();
+        let method = if takes_protocol { Method::Connect } else { asked.method };
         // What the connection says of itself may be old: the origin's limit, or its GOAWAY, came meanwhile.
         let stream = best.client.open(method)?;
         let requests = best.requests.get();
@@ -113,6 +112,7 @@ impl Multiplex {
             endpoint: Rc::clone(endpoint),
             index,
             reused: requests > 0,
+            takes_protocol,
             connection: best,
             _active: Active::new(endpoint),
         })

@@ -6,6 +6,7 @@
 mod request_body;
 mod sink;
 mod source;
+mod switch;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -26,10 +27,12 @@ use crate::head_buffer::HeadBytes;
 use crate::http2::{BodyPiece, StreamError};
 use crate::io::{self as rt, Chunk, Timer};
 use crate::relay;
+use crate::tunnel::{self, End};
 use crate::upstream::{Cluster, Origin};
 pub(super) use request_body::RequestBody;
 use sink::{Framing, Sink, SinkError};
 use source::{Source, SourceError};
+use switch::Key;
 
 /// Attempts at a request that origins say they did nothing with. Each is another stream, mostly on another connection.
 const NOT_PROCESSED_MAX: u32 = 5;
@@ -61,7 +64,8 @@ impl<'a> Exchange<'a> {
         route: &RouteConfig,
         response: &mut ResponseHead,
     ) -> Result<Next, AttemptError> {
-        self.send_request(&origin, &cluster.config, route)?;
+        let key = self.make_key(route);
+        self.send_request(&origin, &cluster.config, route, key.as_ref())?;
         let timer = Timer::new();
         let uploads = self.head.body != BodyLength::Empty;
         self.uploaded.set(!uploads);
@@ -71,7 +75,7 @@ impl<'a> Exchange<'a> {
         let result = {
             let mut upload = pin!(self.upload(&origin, &cluster.config, &timer, body.as_deref_mut()));
             let mut uploading = uploads;
-            let mut download = pin!(self.receive(&origin, &cluster.config, route, response));
+            let mut download = pin!(self.receive(&origin, &cluster.config, route, response, key.as_ref()));
             poll_fn(|cx| {
                 if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
                     uploading = false;
@@ -92,16 +96,27 @@ impl<'a> Exchange<'a> {
         if let Some(mut body) = body.take() {
             self.end_request_body(&mut body);
         }
-        let ended = result?;
+        let (origin_clean, client_stays) = match result? {
+            Ended::Response { origin_clean, client_stays } => (origin_clean, client_stays),
+            Ended::Tunnel(first) => {
+                let up = match &origin {
+                    Origin::Http1(upstream) => End::Connection(&upstream.stream),
+                    Origin::Http2(origin) => End::Stream(&origin.stream),
+                };
+                let tunnel = tunnel::relay(self, self.client.into(), up, first, route.tunnel_idle_timeout);
+                Box::pin(tunnel).await?;
+                return Ok(Next::Gone);
+            }
+        };
         let uploaded = self.uploaded.get();
         if let Origin::Http1(upstream) = origin
-            && ended.origin_clean
+            && origin_clean
             && uploaded
             && forwarding::is_poolable(&cluster.config)
         {
             upstream.release(cluster, rt::now());
         }
-        Ok(match (uploaded, ended.client_stays) {
+        Ok(match (uploaded, client_stays) {
             (true, true) => Next::KeepAlive,
             (true, false) => Next::Close,
             (false, _) => Next::Linger,
@@ -113,6 +128,7 @@ impl<'a> Exchange<'a> {
         origin: &Origin,
         cluster: &ClusterConfig,
         route: &RouteConfig,
+        key: Option<&Key>,
     ) -> Result<(), AttemptError> {
         match origin {
             Origin::Http1(upstream) => {
@@ -120,16 +136,28 @@ impl<'a> Exchange<'a> {
                 if !upstream.reused {
                     self.write_proxy_header(&mut out, cluster);
                 }
-                self.write_request(&mut out, route);
+                match key {
+                    Some(key) => {
+                        self.with_request_edits(route, |edits| self.write_upgrade(&mut out, key, edits));
+                    }
+                    None => self.write_request(&mut out, route),
+                }
                 add(&self.record.wire.to_origin, out.len());
                 // A failed send is not the end: the origin may have answered before it closed. The download tells.
                 let _ = upstream.stream.send(out);
                 Ok(())
             }
             Origin::Http2(origin) => {
-                let end = self.head.body == BodyLength::Empty;
+                if self.head.extended_connect && !origin.takes_protocol {
+                    return Err(Reason::UpgradeRefused.into());
+                }
+                let end = self.head.body == BodyLength::Empty && !origin.takes_protocol;
                 let sent = self.with_request_edits(route, |edits| {
-                    origin.stream.send_request(self.bytes, self.head, edits, "http", end)
+                    let mut edits = *edits;
+                    if !origin.takes_protocol {
+                        edits.connection = ConnectionField::None;
+                    }
+                    origin.stream.send_request(self.bytes, self.head, &edits, "http", end)
                 });
                 add(&self.record.wire.to_origin, self.bytes.len());
                 sent.map_err(|error| self.origin_lost(error))
@@ -212,8 +240,9 @@ impl<'a> Exchange<'a> {
         &self,
         origin: &Origin,
         cluster: &ClusterConfig,
-        _route: &RouteConfig,
+        route: &RouteConfig,
         response: &mut ResponseHead,
+        key: Option<&Key>,
     ) -> Result<Ended, AttemptError> {
         let mut rest = None;
         for _ in 0..INTERIM_MAX {
@@ -225,8 +254,8 @@ impl<'a> Exchange<'a> {
                 }
                 Origin::Http2(origin) => self.read_stream_head(&origin.stream, cluster, response).await?,
             };
-            if response.status == 101 {
-                return Err(Reason::UpgradeRefused.into());
+            if self.switched(origin, route, response, &bytes, key)? {
+                return Ok(Ended::Tunnel(rest));
             }
             if response.is_interim() {
                 self.pass_interim(response, &bytes)?;
@@ -320,7 +349,7 @@ impl<'a> Exchange<'a> {
         }
         let origin_clean =
             left_over.is_none() && response.keep_alive && response.body != BodyLength::UntilClose;
-        Ok(Ended { origin_clean, client_stays })
+        Ok(Ended::Response { origin_clean, client_stays })
     }
 
     /// Sends the head of the final response; says where its body goes, and whether the client's connection stays.
@@ -492,11 +521,15 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// How a response ended.
-struct Ended {
-    /// The origin's connection has nothing left on it and stays open.
-    origin_clean: bool,
-    client_stays: bool,
+/// How a download ended.
+enum Ended {
+    Response {
+        /// The origin's connection has nothing left on it and stays open.
+        origin_clean: bool,
+        client_stays: bool,
+    },
+    /// The protocol was switched; what the origin sent behind its head comes first.
+    Tunnel(Option<Chunk>),
 }
 
 fn framing(body: BodyLength) -> Framing {
