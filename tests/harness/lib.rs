@@ -6,6 +6,7 @@
 pub mod client;
 pub mod http;
 pub mod http2;
+pub mod http2_origin;
 pub mod origin;
 pub mod peers;
 pub mod process;

@@ -95,7 +95,8 @@ impl Exchange<'_> {
         match self.client {
             Client::Http2(stream) => {
                 self.begin_tunnel(200);
-                let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
+                let edits =
+                    ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
                 add(&self.record.wire.to_client, bytes.len());
                 stream
                     .send_response(bytes, response, &edits, false)
