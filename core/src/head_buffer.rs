@@ -5,12 +5,15 @@
 
 use std::ops::Deref;
 
+use crate::http2::ReceivedResponse;
 use crate::io::{self as rt, Chunk};
 
 /// The bytes of a complete head: a range of a receive buffer, or a copy.
 pub enum HeadBytes {
     Chunk(Chunk),
     Owned(Vec<u8>),
+    /// Those of a head that came over HTTP/2.
+    Received(ReceivedResponse),
 }
 
 impl Deref for HeadBytes {
@@ -20,6 +23,7 @@ impl Deref for HeadBytes {
         match self {
             HeadBytes::Chunk(chunk) => chunk,
             HeadBytes::Owned(bytes) => bytes,
+            HeadBytes::Received(received) => &received.bytes,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
-use crate::http2::server::Runners;
+use crate::http2::{self, server::Runners};
 use crate::io::{self as rt, Address, TaskId, mailbox};
 use crate::listener::{self, Handover, ListenerSlot};
 use crate::outcome::Outcome;
@@ -299,6 +299,7 @@ impl Worker {
             self.stats.pool.discarded.add(cluster.sweep(now) as u64);
         }
         self.runners.trim();
+        http2::heads::trim();
         self.access_log.borrow_mut().flush_if_old(now);
         self.publish_gauges();
     }

@@ -9,6 +9,7 @@ use ringway_protocols::http2::{ErrorCode, Role, StreamGone, StreamKey};
 use ringway_protocols::message::{RequestHead, ResponseHead};
 
 use super::connection::{Connection, State};
+use super::heads::ReceivedResponse;
 use super::inbox::BodyPiece;
 use super::output::COPY_BYTES_MAX;
 use super::stream::StreamError;
@@ -40,20 +41,9 @@ impl StreamHandle {
         self.connection.local_address
     }
 
-    /// Client role: the next response head, interim ones too (look at the status), exchanged for what `head` and `bytes`
-    /// were. `true`: the message ends with it.
-    pub fn poll_response(
-        &self,
-        cx: &Context<'_>,
-        head: &mut ResponseHead,
-        bytes: &mut Vec<u8>,
-    ) -> Poll<Result<bool, StreamError>> {
-        self.poll(cx, |state, key| {
-            let (mut received, end) = state.stream(key)?.responses.pop_front()?;
-            std::mem::swap(head, &mut received.head);
-            std::mem::swap(bytes, &mut received.bytes);
-            Some(end)
-        })
+    /// Client role: the next response head, interim ones too (look at the status). `true`: the message ends with it.
+    pub fn poll_response(&self, cx: &Context<'_>) -> Poll<Result<(ReceivedResponse, bool), StreamError>> {
+        self.poll(cx, |state, key| state.stream(key)?.responses.pop_front())
     }
 
     /// The next part of the peer's message. Say [`StreamHandle::consumed`] when the data has been passed on.

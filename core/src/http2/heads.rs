@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use ringway_protocols::message::{RequestHead, ResponseHead};
 
 /// Heads of each kind that one worker keeps.
-const HEADS_MAX: usize = 256;
+const HEADS_MAX: usize = 1024;
 /// A head whose bytes grew beyond this is freed rather than kept.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Likewise for the number of its fields.
@@ -32,14 +32,41 @@ pub type ReceivedResponse = Pooled<ResponseHead>;
 pub trait Head: Default + 'static {
     fn reset(&mut self);
     fn fields_capacity(&self) -> usize;
-    fn pool<R>(f: impl FnOnce(&RefCell<Vec<Box<Received<Self>>>>) -> R) -> R;
+    fn pool<R>(f: impl FnOnce(&mut Pool<Self>) -> R) -> R;
+}
+
+/// The heads of one kind that a worker keeps.
+#[derive(Debug)]
+pub struct Pool<H> {
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    heads: Vec<Box<Received<H>>>,
+    /// The fewest that were there since the last [`trim`].
+    idle_min: usize,
+}
+
+impl<H> Pool<H> {
+    const fn new() -> Pool<H> {
+        Pool { heads: Vec::new(), idle_min: 0 }
+    }
+
+    fn trim(&mut self) {
+        self.heads.truncate(self.heads.len() - self.idle_min.min(self.heads.len()));
+        if self.heads.is_empty() {
+            self.heads = Vec::new();
+        }
+        self.idle_min = self.heads.len();
+    }
 }
 
 thread_local! {
-    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
-    static REQUESTS: RefCell<Vec<Box<Received<RequestHead>>>> = const { RefCell::new(Vec::new()) };
-    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
-    static RESPONSES: RefCell<Vec<Box<Received<ResponseHead>>>> = const { RefCell::new(Vec::new()) };
+    static REQUESTS: RefCell<Pool<RequestHead>> = const { RefCell::new(Pool::new()) };
+    static RESPONSES: RefCell<Pool<ResponseHead>> = const { RefCell::new(Pool::new()) };
+}
+
+/// Frees the heads of this worker that were not used since the last call.
+pub fn trim() {
+    RequestHead::pool(Pool::trim);
+    ResponseHead::pool(Pool::trim);
 }
 
 impl Head for RequestHead {
@@ -51,8 +78,8 @@ impl Head for RequestHead {
         self.fields.capacity()
     }
 
-    fn pool<R>(f: impl FnOnce(&RefCell<Vec<Box<Received<Self>>>>) -> R) -> R {
-        REQUESTS.with(f)
+    fn pool<R>(f: impl FnOnce(&mut Pool<Self>) -> R) -> R {
+        REQUESTS.with_borrow_mut(f)
     }
 }
 
@@ -65,15 +92,19 @@ impl Head for ResponseHead {
         self.fields.capacity()
     }
 
-    fn pool<R>(f: impl FnOnce(&RefCell<Vec<Box<Received<Self>>>>) -> R) -> R {
-        RESPONSES.with(f)
+    fn pool<R>(f: impl FnOnce(&mut Pool<Self>) -> R) -> R {
+        RESPONSES.with_borrow_mut(f)
     }
 }
 
 impl<H: Head> Pooled<H> {
     /// An empty head, with capacity where the worker has one to spare.
     pub fn take() -> Self {
-        let pooled = H::pool(|pool| pool.borrow_mut().pop());
+        let pooled = H::pool(|pool| {
+            let head = pool.heads.pop();
+            pool.idle_min = pool.idle_min.min(pool.heads.len());
+            head
+        });
         Pooled(Some(pooled.unwrap_or_default()))
     }
 }
@@ -102,9 +133,8 @@ impl<H: Head> Drop for Pooled<H> {
         received.head.reset();
         received.bytes.clear();
         H::pool(|pool| {
-            let mut pool = pool.borrow_mut();
-            if pool.len() < HEADS_MAX {
-                pool.push(received);
+            if pool.heads.len() < HEADS_MAX {
+                pool.heads.push(received);
             }
         });
     }

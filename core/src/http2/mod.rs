@@ -16,7 +16,7 @@ mod counts;
 mod dispatch;
 mod driver;
 mod handle;
-mod heads;
+pub mod heads;
 mod inbox;
 mod output;
 pub mod server;

@@ -156,9 +156,8 @@ async fn read_all(stream: &StreamHandle) -> Result<(Vec<u8>, Option<Vec<u8>>), S
 }
 
 async fn response(stream: &StreamHandle) -> Result<(u16, bool), StreamError> {
-    let (mut head, mut bytes) = (ResponseHead::default(), Vec::new());
-    let end = poll_fn(|cx| stream.poll_response(cx, &mut head, &mut bytes)).await?;
-    Ok((head.status, end))
+    let (received, end) = poll_fn(|cx| stream.poll_response(cx)).await?;
+    Ok((received.head.status, end))
 }
 
 /// Sends `body` on the stream and reads what comes back, both at the same time.

@@ -73,12 +73,15 @@ impl<'a> Exchange<'a> {
             *body = Some(Box::new(RequestBody::new(self.request_source())));
         }
         let result = {
-            let mut upload = pin!(self.upload(&origin, &cluster.config, &timer, body.as_deref_mut()));
-            let mut uploading = uploads;
+            // Most requests have no body: theirs is not to be the size of those that have.
+            let mut uploading =
+                uploads.then(|| Box::pin(self.upload(&origin, &cluster.config, &timer, body.as_deref_mut())));
             let mut download = pin!(self.receive(&origin, &cluster.config, route, response, key.as_ref()));
             poll_fn(|cx| {
-                if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
-                    uploading = false;
+                if let Some(upload) = &mut uploading
+                    && let Poll::Ready(result) = upload.as_mut().poll(cx)
+                {
+                    uploading = None;
                     match result {
                         Ok(()) => self.uploaded.set(true),
                         // The origin may have answered all the same: the download tells.
@@ -277,9 +280,8 @@ impl<'a> Exchange<'a> {
         let mut uploaded = self.uploaded.get();
         let timeout = if uploaded { cluster.response_head_timeout } else { crate::config::FOREVER };
         self.timer.arm(self.until(rt::now() + timeout));
-        let mut bytes = rt::take_vec();
-        let received = poll_fn(|cx| {
-            if let Poll::Ready(received) = stream.poll_response(cx, response, &mut bytes) {
+        let (mut received, end) = poll_fn(|cx| {
+            if let Poll::Ready(received) = stream.poll_response(cx) {
                 return Poll::Ready(received.map_err(|error| self.origin_lost(error)));
             }
             if self.uploaded.get() != uploaded {
@@ -292,9 +294,9 @@ impl<'a> Exchange<'a> {
             let late = || AttemptError::Failed(self.timed_out(Reason::ResponseHeadTimeout));
             self.timer.poll_expired(cx).map(|()| Err(late()))
         })
-        .await;
-        let bytes = HeadBytes::Owned(bytes);
-        let end = received?;
+        .await?;
+        std::mem::swap(response, &mut received.head);
+        let bytes = HeadBytes::Received(received);
         if self.record.first_byte.get().is_none() {
             self.record.first_byte.set(Some(rt::now()));
         }

@@ -12,7 +12,7 @@ use crate::io as rt;
 use crate::worker::Worker;
 
 /// Tasks of one worker that wait for a request; beyond them, tasks end with their exchange.
-const IDLE_MAX: usize = 128;
+const IDLE_MAX: usize = 1024;
 
 /// The waiting tasks of one worker.
 #[derive(Default)]
