@@ -21,9 +21,8 @@ pub(super) struct Streams {
     used: u32,
     /// Those that count as concurrent: used, and not ended from both ends.
     live: u32,
-    /// Open addressing with linear probing: place + 1 by identifier, 0 where empty. At most half full. Identifiers
-    /// ascend in steps of two, so that neighbours sit side by side; a peer that makes them collide on purpose gets
-    /// runs as long as the number of its streams.
+    /// Open addressing with linear probing: place + 1 by identifier, 0 where empty. At most half full. A peer that makes
+    /// its identifiers collide on purpose gets runs as long as the number of its streams, which is bounded.
     index: Vec<u32>,
     resets: VecDeque<Reset>,
     /// The highest identifier that had to be dropped from `resets`.
