@@ -290,7 +290,7 @@ fn multiplex(view: &View<'_>) -> MultiplexConfig {
             trailer_limits: TrailerLimits { bytes_max, fields_max },
             connect_protocol: false,
             queued_control_bytes_max: 64 << 10,
-            abuse: AbuseLimits::default(),
+            abuse: AbuseLimits::of_servers(),
         },
     }
 }

@@ -26,7 +26,7 @@ pub struct AbuseLimits {
     pub control_frames: u32,
     /// PRIORITY and PRIORITY_UPDATE (CVE-2019-9513).
     pub priorities: u32,
-    /// WINDOW_UPDATE; four more for each DATA frame that was sent, and one for each response (CVE-2019-9511).
+    /// WINDOW_UPDATE; four more for each DATA frame that was sent, and one for each head (CVE-2019-9511).
     pub window_updates: u32,
     /// Requests that were refused: too many at once, too large a head, or after GOAWAY.
     pub refused_streams: u32,
@@ -38,6 +38,7 @@ pub struct AbuseLimits {
 }
 
 impl Default for AbuseLimits {
+    /// Limits for clients.
     fn default() -> AbuseLimits {
         AbuseLimits {
             resets: 400,
@@ -50,6 +51,26 @@ impl Default for AbuseLimits {
             refused_streams: 200,
             unknown_frames: 1000,
             closed_frames: 2000,
+        }
+    }
+}
+
+impl AbuseLimits {
+    /// Limits for the server at the other end of a connection of ours. What it sends it mostly sends because we asked:
+    /// an origin that refuses every request, or answers the ones that were given up, is within its rights however many
+    /// they are. What is left are the floods that nobody asked for.
+    pub const fn of_servers() -> AbuseLimits {
+        AbuseLimits {
+            resets: 0,
+            own_resets: 1000,
+            continuations: 16,
+            empty_frames: 10_000,
+            control_frames: 2000,
+            priorities: 1000,
+            window_updates: 20_000,
+            refused_streams: 0,
+            unknown_frames: 1000,
+            closed_frames: 0,
         }
     }
 }

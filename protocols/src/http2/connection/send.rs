@@ -79,6 +79,7 @@ impl Connection {
         }
         stream.head_sent = true;
         self.last_sent_id = key.id;
+        self.meter.window_updates.give_back(UPDATES_PER_HEAD);
         self.send_block(key, end, |encoder, out| encoder.request(out, bytes, head, edits, scheme));
         Ok(())
     }

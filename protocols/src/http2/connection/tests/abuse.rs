@@ -336,6 +336,32 @@ fn a_peer_that_does_not_read_its_answers() {
 }
 
 #[test]
+fn an_origin_that_refuses_or_answers_too_late_is_no_attacker() {
+    let servers = ConnectionConfig { abuse: AbuseLimits::of_servers(), ..config() };
+    let mut peer = Peer::client_with(&servers);
+    for n in 0..5_000 {
+        let key = peer.send_get(true);
+        if n % 2 == 0 {
+            peer.ok(&reset(key.id(), ErrorCode::RefusedStream));
+        } else {
+            peer.machine.reset(key, ErrorCode::Cancel);
+        }
+        peer.machine.release(key);
+        if n % 2 == 1 {
+            peer.ok(&[response(key.id(), "200", false), data(key.id(), b"late", true)].concat());
+        }
+        peer.machine.output().clear();
+    }
+    // Floods that nobody asked for are cut for servers, too.
+    assert_eq!(flood(&mut peer, |_, _| frame(kind::PING, 0, 0, &[0; 8])).1, Abuse::ControlFrames);
+    let mut peer = Peer::client_with(&servers);
+    let key = peer.send_get(true);
+    peer.ok(&frame(kind::HEADERS, 0, key.id(), &block(&[(":status", "200")])));
+    let (taken, abuse) = flood(&mut peer, |_, _| frame(kind::CONTINUATION, 0, 1, &[]));
+    assert_eq!((taken, abuse), (16, Abuse::Continuations));
+}
+
+#[test]
 fn limits_can_be_switched_off() {
     let mut off = config();
     off.abuse = AbuseLimits { resets: 0, control_frames: 0, priorities: 0, ..AbuseLimits::default() };
