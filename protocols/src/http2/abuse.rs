@@ -13,7 +13,7 @@ const PERIOD_NS: u64 = ABUSE_PERIOD_S * 1_000_000_000;
 /// How often in ten seconds a peer may do what costs it little and us much. 0 switches a limit off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbuseLimits {
-    /// RST_STREAM received (CVE-2023-44487, rapid reset).
+    /// RST_STREAM received (CVE-2023-44487, rapid reset); one more for each request that was sent.
     pub resets: u32,
     /// RST_STREAM that the peer made us send by breaking a rule (CVE-2025-8671, MadeYouReset).
     pub own_resets: u32,
@@ -32,8 +32,8 @@ pub struct AbuseLimits {
     pub refused_streams: u32,
     /// Frames of types that nobody knows (RFC 9113 5.5).
     pub unknown_frames: u32,
-    /// Frames for streams that have ended, but for content within the window that they had (CVE-2023-35945 and what is
-    /// like it).
+    /// Frames for streams that have ended, but for content within the window that they had; four more for each stream
+    /// that we reset (CVE-2023-35945 and what is like it).
     pub closed_frames: u32,
 }
 
@@ -57,20 +57,20 @@ impl Default for AbuseLimits {
 
 impl AbuseLimits {
     /// Limits for the server at the other end of a connection of ours. What it sends it mostly sends because we asked:
-    /// an origin that refuses every request, or answers the ones that were given up, is within its rights however many
-    /// they are. What is left are the floods that nobody asked for.
+    /// an origin that refuses every request, or answers the ones that were given up, is within its rights. Each request
+    /// and each reset of ours is a reason for one more.
     pub const fn of_servers() -> AbuseLimits {
         AbuseLimits {
-            resets: 0,
+            resets: 2000,
             own_resets: 1000,
             continuations: 16,
             empty_frames: 10_000,
             control_frames: 2000,
             priorities: 1000,
             window_updates: 20_000,
-            refused_streams: 0,
+            refused_streams: 200,
             unknown_frames: 1000,
-            closed_frames: 0,
+            closed_frames: 2000,
         }
     }
 }

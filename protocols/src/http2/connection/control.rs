@@ -116,13 +116,14 @@ impl Connection {
         self.meter.control_frames.take(1, now_ns)?;
         let last = word(payload) & STREAM_ID_MAX;
         let code = ErrorCode::of(word(payload.get(4..).unwrap_or_default()));
-        if self.goaway_received.is_some_and(|before| last > before) {
-            return Err(ConnectionError::protocol("GOAWAY with a higher identifier (RFC 9113 6.8)"));
-        }
-        self.goaway_received = Some(last);
+        // To a server it only says that no push is wanted any more: the identifier means nothing.
         if self.role == Role::Client {
+            if self.goaway_received.is_some_and(|before| last > before) {
+                return Err(ConnectionError::protocol("GOAWAY with a higher identifier (RFC 9113 6.8)"));
+            }
             self.sweep = Some(0);
         }
+        self.goaway_received = Some(last);
         Ok(Some(Event::GoAway { code, last }))
     }
 

@@ -21,6 +21,12 @@ const PINGS_PER_DATA: u32 = 1;
 /// WINDOW_UPDATE frames that a stream may come with: some clients open each stream's window as they begin it.
 const UPDATES_PER_HEAD: u32 = 1;
 
+/// RST_STREAM frames that a request of ours may cause.
+const RESETS_PER_REQUEST: u32 = 1;
+
+/// Frames that may be under way when we reset a stream, besides content: a head, an interim one, trailers, a reset.
+const FRAMES_PER_RESET: u32 = 4;
+
 impl Connection {
     /// Client: a new stream for a request of this method, CONNECT for an extended one too. None: see
     /// [`Connection::can_open`]. Its request has to be sent before that of the next one, as identifiers ascend.
@@ -79,6 +85,7 @@ impl Connection {
         }
         stream.head_sent = true;
         self.last_sent_id = key.id;
+        self.meter.resets.give_back(RESETS_PER_REQUEST);
         self.meter.window_updates.give_back(UPDATES_PER_HEAD);
         self.send_block(key, end, |encoder, out| encoder.request(out, bytes, head, edits, scheme));
         Ok(())
@@ -187,6 +194,7 @@ impl Connection {
         let is_known = self.role == Role::Server || stream.head_sent;
         self.streams.transition(key, Transition::ResetSent);
         if is_known {
+            self.meter.closed_frames.give_back(FRAMES_PER_RESET);
             self.write_reset(key.id, code);
         }
     }

@@ -353,6 +353,14 @@ fn an_origin_that_refuses_or_answers_too_late_is_no_attacker() {
         peer.machine.output().clear();
     }
     // Floods that nobody asked for are cut for servers, too.
+    for attack in [reset(1, ErrorCode::Cancel), response(3, "200", false)] {
+        let mut peer = Peer::client_with(&servers);
+        for _ in 0..2 {
+            let key = peer.send_get(true);
+            peer.machine.reset(key, ErrorCode::Cancel);
+        }
+        assert_eq!(flood(&mut peer, |_, _| attack.clone()).0, 2000);
+    }
     assert_eq!(flood(&mut peer, |_, _| frame(kind::PING, 0, 0, &[0; 8])).1, Abuse::ControlFrames);
     let mut peer = Peer::client_with(&servers);
     let key = peer.send_get(true);

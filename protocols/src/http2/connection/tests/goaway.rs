@@ -75,6 +75,7 @@ fn goaway_of_a_client_only_says_so() {
     peer.request(1);
     let events = peer.ok(&goaway(0, ErrorCode::Unknown(0xdead)));
     assert_eq!(events, [Event::GoAway { code: ErrorCode::Unknown(0xdead), last: 0 }]);
+    peer.ok(&goaway(STREAM_ID_MAX, NoError));
     assert_eq!(peer.ok(&data(1, b"x", true)).len(), 1);
 }
 
