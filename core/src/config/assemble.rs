@@ -54,13 +54,7 @@ impl<'a> Assembly<'a> {
                 cluster.at,
             );
             self.doubtful(&cluster.own, &path);
-            let built = build::cluster(&name, endpoints, &View { base, own: &cluster.own });
-            if let Some((expected, found)) = check::cluster(&built) {
-                let place = self.file.place(cluster.at);
-                let key = format!("{path}.send_proxy_protocol");
-                self.findings.push(ConfigError::mismatch(place, key, expected, found));
-            }
-            clusters.push(Arc::new(built));
+            clusters.push(Arc::new(build::cluster(&name, endpoints, &View { base, own: &cluster.own })));
         }
         let (routes, route_owns) = self.routes(&listener_names, &cluster_names);
         let sources = Sources {

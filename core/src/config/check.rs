@@ -11,7 +11,7 @@ use super::settings::{Id, Setting};
 use super::tree::SourceFile;
 use super::units::{format_duration, format_size};
 use super::value::Value;
-use super::{ClusterConfig, Config, ProcessConfig, UpstreamProtocol};
+use super::{Config, ProcessConfig};
 use crate::io::Address;
 
 /// Names looked at for a suggestion.
@@ -182,17 +182,6 @@ pub(super) fn process(
         let problem = format!("the admin listener on {admin} can be read from other machines");
         findings.push(ConfigError::new(place(Id::AdminBind), key(Id::AdminBind), problem).warning());
     }
-}
-
-/// What a cluster asks for that does not go together: what is expected, and what was found.
-///
-/// A PROXY protocol header says who the client of a connection is, and a connection of HTTP/2 carries many clients.
-pub(super) fn cluster(cluster: &ClusterConfig) -> Option<(&'static str, &'static str)> {
-    let clash = cluster.send_proxy_protocol.is_some() && cluster.protocol != UpstreamProtocol::Http1;
-    clash.then_some((
-        "`off` in a cluster that may speak HTTP/2, where a connection carries many clients",
-        "a PROXY protocol version",
-    ))
 }
 
 /// Bytes in flight against the memory limit. Only values that somebody wrote can be wrong: `auto` fits.

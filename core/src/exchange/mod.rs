@@ -283,7 +283,13 @@ impl<'a> Exchange<'a> {
         let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
         let mut source = if poolable { Source::Any } else { Source::Fresh };
         let mut body = None;
-        let asked = Asked { method: self.head.method, protocol: self.wanted_protocol(route).is_some() };
+        let mut greeting = Vec::new();
+        self.write_proxy_header(&mut greeting, &cluster.config);
+        let asked = Asked {
+            method: self.head.method,
+            protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
+            greeting: (!greeting.is_empty()).then_some(&greeting[..]),
+        };
         loop {
             let origin = self.checkout(cluster, place, source, asked).await?;
             let result = match (self.client, origin) {
@@ -347,7 +353,7 @@ impl<'a> Exchange<'a> {
         cluster: &crate::upstream::Cluster,
         place: Place,
         source: Source,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Result<Origin, Failure> {
         let limit = self.deadline.get().unwrap_or_else(|| rt::now() + crate::config::FOREVER);
         let picked = match source {

@@ -104,10 +104,12 @@ pub struct Picked(Option<usize>);
 
 /// What matters of a request to how an endpoint is reached.
 #[derive(Clone, Copy)]
-pub struct Asked {
+pub struct Asked<'a> {
     pub method: Method,
     /// It asks for another protocol, and may.
     pub protocol: bool,
+    /// What a connection of HTTP/2 has to begin with (the PROXY protocol). Nobody else may use that connection.
+    pub greeting: Option<&'a [u8]>,
 }
 
 /// What a checkout may use.
@@ -180,7 +182,7 @@ impl Cluster {
 
     /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
     /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
-    pub fn take_pooled(&self, worker: &Worker, asked: Asked) -> Result<Origin, Picked> {
+    pub fn take_pooled(&self, worker: &Worker, asked: Asked<'_>) -> Result<Origin, Picked> {
         let picked = self.pick(worker.random(), &[]);
         let pooled = picked.and_then(|index| {
             let endpoint = &self.endpoints[index];
@@ -215,7 +217,7 @@ impl Cluster {
         source: Source,
         first: Picked,
         deadline: Instant,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Result<Origin, Reason> {
         let mut tried: Vec<usize> = Vec::new();
         let mut reason = Reason::NoEndpoint;
@@ -243,7 +245,7 @@ impl Cluster {
         source: Source,
         index: usize,
         deadline: Instant,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Result<Origin, Reason> {
         let endpoint = &self.endpoints[index];
         if asked.method == Method::Connect {
@@ -251,7 +253,7 @@ impl Cluster {
             return self.dial(worker, place, index, deadline).await.map(Origin::Http1);
         }
         while self.spoken(endpoint).is_none() {
-            self.probe(worker, place, index, deadline).await?;
+            self.probe(worker, place, index, deadline, asked).await?;
         }
         if self.spoken(endpoint) == Some(Spoken::Http2) {
             return self.stream(worker, place, index, deadline, asked).await.map(Origin::Http2);
@@ -282,10 +284,13 @@ impl Cluster {
         place: Place,
         index: usize,
         deadline: Instant,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Result<OriginStream, Reason> {
         let endpoint = &self.endpoints[index];
         let multiplex = &endpoint.multiplex;
+        if asked.greeting.is_some() {
+            return self.own_stream(worker, place, index, deadline, asked).await;
+        }
         loop {
             if let Some(stream) = multiplex.open(endpoint, index, &self.config, asked) {
                 return Ok(stream);
@@ -300,6 +305,25 @@ impl Cluster {
         }
     }
 
+    /// A stream of a connection that is this request's own.
+    async fn own_stream(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+        asked: Asked<'_>,
+    ) -> Result<OriginStream, Reason> {
+        worker.stats.pool.misses.increment();
+        let upstream = self.dial(worker, place, index, deadline).await?;
+        let Upstream { stream, meta, endpoint, .. } = upstream;
+        let client = self.speak_http2(worker, stream, asked);
+        if asked.protocol {
+            self.greeted(&client, deadline).await;
+        }
+        multiplex::stream_of_its_own(client, meta, &endpoint, index, asked).ok_or(Reason::ConnectFailed)
+    }
+
     /// Makes a connection of HTTP/2 and takes it into use.
     async fn connect_multiplexed(
         &self,
@@ -307,14 +331,14 @@ impl Cluster {
         place: Place,
         index: usize,
         deadline: Instant,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Result<(), Reason> {
         let multiplex = &self.endpoints[index].multiplex;
         let _dialing = multiplex.dial_begins();
         match self.dial(worker, place, index, deadline).await {
             Ok(upstream) => {
                 let Upstream { stream, meta, .. } = upstream;
-                let client = self.speak_http2(worker, stream);
+                let client = self.speak_http2(worker, stream, asked);
                 if asked.protocol {
                     // Whether it may be asked for is in the origin's SETTINGS (RFC 8441 3).
                     self.greeted(&client, deadline).await;
@@ -329,7 +353,11 @@ impl Cluster {
         }
     }
 
-    fn speak_http2(&self, worker: &Worker, stream: Stream) -> http2::Client {
+    fn speak_http2(&self, worker: &Worker, stream: Stream, asked: Asked<'_>) -> http2::Client {
+        if let Some(greeting) = asked.greeting {
+            // Where it cannot be sent, the connection is lost, which shows below.
+            let _ = stream.send(greeting.to_vec());
+        }
         let times = http2::ClientTimes {
             settings_timeout: self.config.multiplex.settings_timeout,
             socket_timeout: self.config.response_head_timeout,
@@ -346,6 +374,7 @@ impl Cluster {
         place: Place,
         index: usize,
         deadline: Instant,
+        asked: Asked<'_>,
     ) -> Result<(), Reason> {
         let endpoint = &self.endpoints[index];
         let multiplex = &endpoint.multiplex;
@@ -362,11 +391,13 @@ impl Cluster {
             }
         };
         let Upstream { stream, meta, .. } = upstream;
-        let client = self.speak_http2(worker, stream);
+        let client = self.speak_http2(worker, stream, asked);
         self.greeted(&client, deadline).await;
         if client.is_confirmed() && !client.is_closed() {
             endpoint.spoken.set(Some(Spoken::Http2));
-            multiplex.add(client, meta.address, meta.permit);
+            if asked.greeting.is_none() {
+                multiplex.add(client, meta.address, meta.permit);
+            }
         } else {
             endpoint.spoken.set(Some(Spoken::Http1));
         }

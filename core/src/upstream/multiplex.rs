@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use ringway_protocols::message::Method;
 
-use super::pool::ConnectionPermit;
+use super::pool::{ConnectionMeta, ConnectionPermit};
 use super::{Active, Asked, Endpoint};
 use crate::config::{ClusterConfig, MultiplexConfig, PoolConfig};
 use crate::error::Reason;
@@ -90,7 +90,7 @@ impl Multiplex {
         endpoint: &Rc<Endpoint>,
         index: usize,
         config: &ClusterConfig,
-        asked: Asked,
+        asked: Asked<'_>,
     ) -> Option<OriginStream> {
         let now = rt::now();
         let best = {
@@ -100,22 +100,8 @@ impl Multiplex {
             let usable = usable.filter(|line| !asked.protocol || line.client.is_confirmed());
             Rc::clone(usable.min_by_key(|line| line.streams.get())?)
         };
-        let takes_protocol = asked.protocol && best.client.takes_extended_connect();
-        let method = if takes_protocol { Method::Connect } else { asked.method };
         // What the connection says of itself may be old: the origin's limit, or its GOAWAY, came meanwhile.
-        let stream = best.client.open(method)?;
-        let requests = best.requests.get();
-        best.requests.set(requests + 1);
-        best.streams.set(best.streams.get() + 1);
-        Some(OriginStream {
-            stream,
-            endpoint: Rc::clone(endpoint),
-            index,
-            reused: requests > 0,
-            takes_protocol,
-            connection: best,
-            _active: Active::new(endpoint),
-        })
+        best.open(endpoint, index, asked)
     }
 
     /// What to do where [`Multiplex::open`] gave nothing.
@@ -143,17 +129,7 @@ impl Multiplex {
 
     /// Takes a new connection into use.
     pub fn add(&self, client: Client, address: Address, permit: ConnectionPermit) {
-        let now = rt::now();
-        self.connections.borrow_mut().push(Rc::new(Line {
-            client,
-            address,
-            created: now,
-            requests: Cell::new(0),
-            streams: Cell::new(0),
-            idle_since: Cell::new(now),
-            pinged: Cell::new(None),
-            _permit: permit,
-        }));
+        self.connections.borrow_mut().push(Rc::new(Line::new(client, address, permit)));
     }
 
     /// A dial failed: those who wait for it are told.
@@ -242,7 +218,50 @@ impl Multiplex {
     }
 }
 
+/// The only stream that a connection will ever have: it closes when that ends.
+pub fn stream_of_its_own(
+    client: Client,
+    meta: ConnectionMeta,
+    endpoint: &Rc<Endpoint>,
+    index: usize,
+    asked: Asked<'_>,
+) -> Option<OriginStream> {
+    Rc::new(Line::new(client, meta.address, meta.permit)).open(endpoint, index, asked)
+}
+
 impl Line {
+    fn new(client: Client, address: Address, permit: ConnectionPermit) -> Line {
+        let now = rt::now();
+        Line {
+            client,
+            address,
+            created: now,
+            requests: Cell::new(0),
+            streams: Cell::new(0),
+            idle_since: Cell::new(now),
+            pinged: Cell::new(None),
+            _permit: permit,
+        }
+    }
+
+    fn open(self: Rc<Self>, endpoint: &Rc<Endpoint>, index: usize, asked: Asked<'_>) -> Option<OriginStream> {
+        let takes_protocol = asked.protocol && self.client.takes_extended_connect();
+        let method = if takes_protocol { Method::Connect } else { asked.method };
+        let stream = self.client.open(method)?;
+        let requests = self.requests.get();
+        self.requests.set(requests + 1);
+        self.streams.set(self.streams.get() + 1);
+        Some(OriginStream {
+            stream,
+            endpoint: Rc::clone(endpoint),
+            index,
+            reused: requests > 0,
+            takes_protocol,
+            connection: self,
+            _active: Active::new(endpoint),
+        })
+    }
+
     fn takes_request(&self, config: &ClusterConfig, now: Instant) -> bool {
         self.streams.get() < config.multiplex.streams_max
             && !self.is_old(&config.pool, now)
