@@ -16,6 +16,7 @@ mod faults;
 mod forwarding;
 mod http2_connections;
 mod http2_translation;
+mod http2_upstream;
 mod limits;
 mod local_replies;
 mod memory;
