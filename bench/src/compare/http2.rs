@@ -101,14 +101,22 @@ impl Files {
         }
     }
 
-    /// Starts the origin: with HTTP/2 it ends each response with the trailers of gRPC.
-    pub(super) fn start_origin(&self, listen: SocketAddr, cpu: usize) -> io::Result<Running> {
+    /// Starts the origin. For calls of gRPC it ends each response with trailers, which cost some proxies twice as much as a
+    /// response without.
+    pub(super) fn start_origin(
+        &self,
+        workload: Workload,
+        listen: SocketAddr,
+        cpu: usize,
+    ) -> io::Result<Running> {
         let program = peers::find(None, "nghttpd", "apt-get install nghttp2-server")?;
         let mime = format!("--mime-types-file={}", self.dir.join("mime").display());
         let dir = self.dir.display().to_string();
         let (address, port) = (listen.ip().to_string(), listen.port().to_string());
-        let args = ["--no-tls", "-m", "256", "-w", "20", "-W", "24", "--trailer", "grpc-status: 0", &mime];
-        let args = args.into_iter().chain(["-a", &address, "-d", &dir, &port]).map(Into::into);
+        let calls = matches!(workload, Workload::Grpc | Workload::GrpcStream);
+        let trailer: &[&str] = if calls { &["--trailer", "grpc-status: 0"] } else { &[] };
+        let args = ["--no-tls", "-m", "256", "-w", "20", "-W", "24", &mime];
+        let args = args.into_iter().chain(trailer.iter().copied()).chain(["-a", &address, "-d", &dir, &port]).map(Into::into);
         Running::start(&program, &args.collect::<Vec<_>>(), cpu, self.dir.join("nghttpd.log"))
     }
 }

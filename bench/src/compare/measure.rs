@@ -85,7 +85,7 @@ impl<'a> Bench<'a> {
     pub(super) fn http2_rounds(&mut self, workload: Workload, shape: Shape) -> io::Result<Vec<Run>> {
         let files = Files::new(&self.dir.0)?;
         let origin = if workload.sides().origin_http2 {
-            let mut origin = files.start_origin(self.origin, self.load_cpu)?;
+            let mut origin = files.start_origin(workload, self.origin, self.load_cpu)?;
             wait_for_listener(self.origin, &mut origin)?;
             origin
         } else {
