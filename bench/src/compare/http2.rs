@@ -116,7 +116,11 @@ impl Files {
         let calls = matches!(workload, Workload::Grpc | Workload::GrpcStream);
         let trailer: &[&str] = if calls { &["--trailer", "grpc-status: 0"] } else { &[] };
         let args = ["--no-tls", "-m", "256", "-w", "20", "-W", "24", &mime];
-        let args = args.into_iter().chain(trailer.iter().copied()).chain(["-a", &address, "-d", &dir, &port]).map(Into::into);
+        let args = args
+            .into_iter()
+            .chain(trailer.iter().copied())
+            .chain(["-a", &address, "-d", &dir, &port])
+            .map(Into::into);
         Running::start(&program, &args.collect::<Vec<_>>(), cpu, self.dir.join("nghttpd.log"))
     }
 }
