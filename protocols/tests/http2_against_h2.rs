@@ -1,7 +1,7 @@
 //! Our HTTP/2 machine against the crate `h2`, in both roles, over an in-memory pipe that cuts anywhere: every message
 //! arrives whole, with its trailers, and neither end accuses the other.
 //!
-//! `RINGWAY_H2_SEED=n` runs one seed; a failure prints its seed.
+//! `RINGWAY_H2_SEED=n` runs one seed, `RINGWAY_H2_SEEDS=n` so many instead of 40; a failure prints its seed.
 #![expect(clippy::disallowed_methods, reason = "the rule against clocks is for the library")]
 
 use std::collections::BTreeMap;
@@ -416,8 +416,12 @@ async fn echo(request: Request<h2::RecvStream>, mut respond: h2::server::SendRes
 }
 
 fn for_all_seeds(run: impl AsyncFn(u64)) {
-    let only = std::env::var("RINGWAY_H2_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    for seed in only.map_or(0..40, |seed| seed..seed + 1) {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds = match number("RINGWAY_H2_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RINGWAY_H2_SEEDS").unwrap_or(40),
+    };
+    for seed in seeds {
         eprintln!("RINGWAY_H2_SEED={seed}");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         LocalSet::new().block_on(&runtime, run(seed));
