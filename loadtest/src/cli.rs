@@ -13,15 +13,19 @@ use crate::affinity;
 use crate::client::ClientConfig;
 use crate::engine::{Engine, RunConfig};
 use crate::idle::{self, IdleConfig};
+use crate::load::args::{self, LoadArgs};
+use crate::load::compare::{self, AddedArgs};
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
 
-/// Load tester for HTTP/1.1 proxies: client and origin in one very light process.
+/// Load tester for HTTP servers and proxies, with latencies that can be believed.
 #[derive(Debug, Parser)]
-#[command(name = "ringway-load", version)]
+#[command(name = "ringway-load", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +57,8 @@ enum Command {
         #[arg(long)]
         cpu: Option<usize>,
     },
+    /// What a proxy adds to the latency of its origin: both side by side, in interleaved rounds.
+    Added(AddedArgs),
     /// Opens idle keep-alive connections and reports what they cost the process under test.
     Idle {
         /// Address of the proxy.
@@ -150,7 +156,8 @@ pub fn main() -> ExitCode {
 /// 3 that there were requests without a correct answer.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(args);
-    match run(cli.command) {
+    let outcome = cli.command.map_or_else(|| args::execute(&cli.load), run);
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ringway-load: {error}");
@@ -194,6 +201,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
             })?;
             Ok(ExitCode::from(if report.still_open == report.connections { 0 } else { 3 }))
         }
+        Command::Added(args) => compare::added(&args),
         Command::SlowRead { target, bytes_per_second, seconds: time, common } => {
             common.pin()?;
             let duration = seconds("--seconds", time)?;

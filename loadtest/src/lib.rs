@@ -14,6 +14,7 @@ pub mod engine;
 pub mod head;
 mod http2;
 pub mod idle;
+pub mod load;
 pub mod origin;
 pub mod process;
 pub mod report;

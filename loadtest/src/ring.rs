@@ -2,7 +2,8 @@
 //! operations that they need.
 //!
 //! **Invariant:** memory handed to the kernel is either `'static`, or the buffer ring's own mapping, which is
-//! unmapped only after the ring itself is closed (field order of [`Ring`]). That is what makes each `push` sound.
+//! unmapped only after the ring itself is closed (field order of [`Ring`]), or a buffer in `Ring::sends`, which stays
+//! there until its send has completed. That is what makes each `push` sound.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -72,6 +73,8 @@ pub struct RingConfig {
 pub struct Ring {
     io: IoUring,
     min_wait_usec: u32,
+    /// Buffers of [`Ring::send_owned`] that the kernel reads from, by the index of their token.
+    sends: Vec<Option<Vec<u8>>>,
     // After `io`: the kernel lets go of the buffers when the ring is closed.
     buffers: BufferRing,
 }
@@ -96,7 +99,7 @@ impl Ring {
                 0,
             )?
         };
-        Ok(Ring { io, min_wait_usec: 0, buffers })
+        Ok(Ring { io, min_wait_usec: 0, sends: Vec::new(), buffers })
     }
 
     /// Without a timeout, a turn waits so long for its completions; then one is enough. 0: no limit.
@@ -184,6 +187,24 @@ impl Ring {
         self.push(opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build(), token)
     }
 
+    /// Sends all of `bytes`, which the ring keeps until [`Ring::sent`]: one send at a time for each index of a token.
+    pub fn send_owned(&mut self, fd: RawFd, bytes: Vec<u8>, token: Token) -> io::Result<()> {
+        let index = token.index as usize;
+        if self.sends.len() <= index {
+            self.sends.resize_with(index + 1, || None);
+        }
+        assert!(self.sends[index].is_none(), "one send at a time for each index");
+        let (pointer, len) = (bytes.as_ptr(), bytes.len() as u32);
+        self.sends[index] = Some(bytes);
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        self.push(opcode::Send::new(Fd(fd), pointer, len).flags(flags).build(), token)
+    }
+
+    /// Takes back the buffer of a completed [`Ring::send_owned`].
+    pub fn sent(&mut self, token: Token) -> Vec<u8> {
+        self.sends.get_mut(token.index as usize).and_then(Option::take).unwrap_or_default()
+    }
+
     /// Sends a part of a provided buffer, which must be recycled only after the completion.
     pub fn send_buffer(
         &mut self,
@@ -225,6 +246,13 @@ impl Ring {
             }
             self.io.submit()?;
         }
+    }
+}
+
+impl Drop for Ring {
+    /// A closed ring ends its operations a moment later: what they may still read is given up.
+    fn drop(&mut self) {
+        self.sends.drain(..).flatten().for_each(std::mem::forget);
     }
 }
 

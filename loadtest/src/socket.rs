@@ -1,7 +1,7 @@
 //! Plain socket calls.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A socket address in the kernel's form.
@@ -42,6 +42,31 @@ impl RawAddress {
         RawAddress { storage, len: len as libc::socklen_t }
     }
 
+    /// The address of a UNIX socket.
+    pub fn unix(path: &std::path::Path) -> io::Result<RawAddress> {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = path.as_os_str().as_bytes();
+        // SAFETY: all zeroes is a valid `sockaddr_un`.
+        let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        if bytes.len() >= raw.sun_path.len() {
+            let message = format!("{}: expected a path of at most 107 bytes", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        raw.sun_path.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte as libc::c_char);
+        // SAFETY: all zeroes is a valid `sockaddr_storage`, which is large enough and aligned for every family.
+        let storage = unsafe {
+            let mut storage: libc::sockaddr_storage = std::mem::zeroed();
+            std::ptr::from_mut(&mut storage).cast::<libc::sockaddr_un>().write(raw);
+            storage
+        };
+        Ok(RawAddress { storage, len: size_of::<libc::sockaddr_un>() as libc::socklen_t })
+    }
+
+    pub fn family(&self) -> i32 {
+        i32::from(self.storage.ss_family)
+    }
+
     pub fn as_ptr(&self) -> *const libc::sockaddr {
         std::ptr::from_ref(&self.storage).cast()
     }
@@ -67,6 +92,24 @@ pub fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A stream socket for an address.
+pub fn stream(address: &RawAddress) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::socket(address.family(), libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: a fresh descriptor that nothing else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    if address.family() != libc::AF_UNIX {
+        set_nodelay(socket.as_raw_fd());
+    }
+    Ok(socket)
+}
+
+/// Ends both directions; operations in flight complete with an end or an error.
+pub fn shutdown(fd: RawFd) {
+    // SAFETY: no pointers.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
 /// Takes ownership of a descriptor that an accept completion reported.
 pub fn adopt(fd: i32) -> OwnedFd {
     assert!(fd >= 0, "a completion without error carries a descriptor");
@@ -80,9 +123,9 @@ pub fn set_nodelay(fd: RawFd) {
 }
 
 /// Chooses the source address only; the port is chosen at connect, so that each source has all ports.
-pub fn bind_source(socket: &OwnedFd, source: Ipv4Addr) -> io::Result<()> {
+pub fn bind_source(socket: &OwnedFd, source: impl Into<IpAddr>) -> io::Result<()> {
     set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
-    let raw = RawAddress::new(SocketAddr::new(IpAddr::V4(source), 0));
+    let raw = RawAddress::new(SocketAddr::new(source.into(), 0));
     // SAFETY: `raw` is a valid address of `len` bytes.
     check(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.len()) }).map(drop)
 }

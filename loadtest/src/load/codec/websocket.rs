@@ -1,0 +1,215 @@
+//! WebSocket messages (RFC 6455): one message of ours is a request, and the next data message is its answer, as an
+//! echo server gives it. The latency of the handshake is not counted.
+
+use std::collections::VecDeque;
+
+use ringway_protocols::websocket;
+
+use crate::load::codec::{CodecConfig, Ended};
+use crate::load::random::Random;
+use crate::load::request::Rendered;
+use crate::load::totals::Failure;
+
+/// One connection.
+pub struct WebSocket {
+    depth_max: u32,
+    waiting: VecDeque<u32>,
+    partial: Vec<u8>,
+    key: Vec<u8>,
+    open: bool,
+    closing: bool,
+    random: Random,
+    message_bytes: u64,
+}
+
+const OPCODE_BINARY: u8 = 2;
+const OPCODE_CLOSE: u8 = 8;
+const OPCODE_PING: u8 = 9;
+const OPCODE_PONG: u8 = 10;
+const FIN: u8 = 0x80;
+const MASK: u8 = 0x80;
+/// Of a response to the handshake, and of a message.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+const MESSAGE_BYTES_MAX: u64 = 16 << 20;
+
+impl WebSocket {
+    pub fn new(config: &CodecConfig, seed: u64, out: &mut Vec<u8>) -> WebSocket {
+        let mut random = Random::new(seed);
+        let key = websocket::key_of(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()));
+        let (path, authority) = (&config.path, &config.authority);
+        out.extend_from_slice(
+            format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n").as_bytes(),
+        );
+        out.extend_from_slice(b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
+        out.extend_from_slice(&key);
+        out.extend_from_slice(b"\r\n\r\n");
+        WebSocket {
+            depth_max: config.streams,
+            waiting: VecDeque::new(),
+            partial: Vec::new(),
+            key: key.to_vec(),
+            open: false,
+            closing: false,
+            random,
+            message_bytes: 0,
+        }
+    }
+
+    pub fn can_start(&self) -> bool {
+        self.open && !self.closing && (self.waiting.len() as u32) < self.depth_max
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    pub fn start(&mut self, tag: u32, request: &Rendered, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.frame(OPCODE_BINARY, request.body(), out);
+        self.waiting.push_back(tag);
+        Ok(())
+    }
+
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        ended: &mut Vec<Ended>,
+    ) -> Result<(), Failure> {
+        self.partial.extend_from_slice(bytes);
+        let joined = std::mem::take(&mut self.partial);
+        let mut rest = joined.as_slice();
+        if !self.open {
+            let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") else {
+                self.partial = joined;
+                return if self.partial.len() > HEAD_BYTES_MAX { Err(Failure::Malformed) } else { Ok(()) };
+            };
+            let (head, after) = rest.split_at(end + 4);
+            self.check_handshake(head)?;
+            self.open = true;
+            rest = after;
+        }
+        while let Some(used) = self.take_frame(rest, out, ended)? {
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        self.partial = rest.to_vec();
+        Ok(())
+    }
+
+    fn check_handshake(&self, head: &[u8]) -> Result<(), Failure> {
+        let accept = websocket::accept_of(&self.key);
+        let accepted = head.windows(accept.len()).any(|window| window == accept);
+        if head.starts_with(b"HTTP/1.1 101") && accepted { Ok(()) } else { Err(Failure::Handshake) }
+    }
+
+    /// Takes one whole frame; `None` when more bytes are needed.
+    fn take_frame(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        ended: &mut Vec<Ended>,
+    ) -> Result<Option<usize>, Failure> {
+        let &[first, second, ..] = bytes else { return Ok(None) };
+        // A server does not mask (RFC 6455 5.1), and we have negotiated no extension (5.2).
+        if second & MASK != 0 || first & 0x70 != 0 {
+            return Err(Failure::Malformed);
+        }
+        let (head_bytes, length) = match second {
+            126 => match bytes {
+                [_, _, a, b, ..] => (4, u64::from(u16::from_be_bytes([*a, *b]))),
+                _ => return Ok(None),
+            },
+            127 => match bytes.get(2..10).and_then(|length| <[u8; 8]>::try_from(length).ok()) {
+                Some(length) => (10, u64::from_be_bytes(length)),
+                None => return Ok(None),
+            },
+            length => (2, u64::from(length)),
+        };
+        if length > MESSAGE_BYTES_MAX {
+            return Err(Failure::Malformed);
+        }
+        let Some(payload) = bytes.get(head_bytes..head_bytes + length as usize) else { return Ok(None) };
+        match first & 0x0f {
+            0..=2 => {
+                self.message_bytes += length;
+                if first & FIN != 0 {
+                    let body_bytes = std::mem::take(&mut self.message_bytes);
+                    let tag = self.waiting.pop_front().ok_or(Failure::Malformed)?;
+                    ended.push(Ended { tag, status: 0, body_bytes, failure: None, body: payload.to_vec() });
+                }
+            }
+            OPCODE_CLOSE => self.closing = true,
+            OPCODE_PING => self.frame(OPCODE_PONG, payload, out),
+            OPCODE_PONG => {}
+            _ => return Err(Failure::Malformed),
+        }
+        Ok(Some(head_bytes + length as usize))
+    }
+
+    fn frame(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+        out.push(FIN | opcode);
+        match payload.len() {
+            length @ 0..126 => out.push(MASK | length as u8),
+            length @ 126..=0xffff => {
+                out.push(MASK | 126);
+                out.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                out.push(MASK | 127);
+                out.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        let mask = (self.random.next_u64() as u32).to_be_bytes();
+        out.extend_from_slice(&mask);
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::codec::Protocol;
+
+    fn opened() -> WebSocket {
+        let config = CodecConfig {
+            protocol: Protocol::WebSocket,
+            streams: 1,
+            keep_body: false,
+            authority: "a".into(),
+            path: "/".into(),
+        };
+        let mut out = Vec::new();
+        let mut websocket = WebSocket::new(&config, 1, &mut out);
+        let accept = websocket::accept_of(&websocket.key);
+        let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: ".to_vec();
+        answer.extend_from_slice(&accept);
+        answer.extend_from_slice(b"\r\n\r\n");
+        assert_eq!(websocket.receive(&answer, &mut out, &mut Vec::new()), Ok(()));
+        websocket
+    }
+
+    #[test]
+    fn a_message_answers_a_message_and_a_ping_gets_its_pong() {
+        let mut websocket = opened();
+        assert!(websocket.can_start());
+        websocket.waiting.push_back(4);
+        let (mut out, mut ended) = (Vec::new(), Vec::new());
+        let frames = b"\x89\x01p\x02\x02ab\x80\x01c";
+        for byte in frames {
+            assert_eq!(websocket.receive(&[*byte], &mut out, &mut ended), Ok(()));
+        }
+        assert_eq!(ended.len(), 1);
+        assert_eq!((ended[0].tag, ended[0].body_bytes), (4, 3));
+        assert_eq!(out.first(), Some(&(FIN | OPCODE_PONG)));
+    }
+
+    #[test]
+    fn refusals_and_masked_answers_fail() {
+        let mut websocket = opened();
+        let masked = b"\x82\x81\0\0\0\0a";
+        assert_eq!(websocket.receive(masked, &mut Vec::new(), &mut Vec::new()), Err(Failure::Malformed));
+        websocket.open = false;
+        let refused = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+        websocket.partial.clear();
+        assert_eq!(websocket.receive(refused, &mut Vec::new(), &mut Vec::new()), Err(Failure::Handshake));
+    }
+}

@@ -1,0 +1,226 @@
+//! Plots as SVG.
+
+use std::fmt::Write;
+
+use super::{COLORS, escape};
+use crate::load::compare::Spread;
+
+/// One line; its color is its position.
+pub(super) struct Line {
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    Linear,
+    Log,
+    /// Time from 0.
+    Seconds,
+    /// Of 1/(1 - quantile), logarithmic: 1, 10, 100, … are p0, p90, p99, …
+    Percentile,
+}
+
+pub(super) struct Plot<'a> {
+    pub(super) title: &'a str,
+    pub(super) unit: &'a str,
+    pub(super) x: Scale,
+    pub(super) y: Scale,
+    pub(super) lines: Vec<Line>,
+}
+
+const WIDTH: f64 = 800.0;
+const HEIGHT: f64 = 320.0;
+const LEFT: f64 = 80.0;
+const RIGHT: f64 = 20.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 36.0;
+
+/// Values on an axis, with their labels.
+struct Axis {
+    log: bool,
+    low: f64,
+    high: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Plot<'_> {
+    pub(super) fn svg(&self) -> String {
+        let heading =
+            format!("<section><h2>{} <small>({})</small></h2>", escape(self.title), escape(self.unit));
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        if points().count() == 0 {
+            return format!("{heading}<p>Nothing was measured.</p></section>\n");
+        }
+        let x = Axis::new(self.x, points().map(|point| point.0));
+        let y = Axis::new(self.y, points().map(|point| point.1));
+        let place_x = |value| LEFT + x.share(value) * (WIDTH - LEFT - RIGHT);
+        let place_y = |value| HEIGHT - BOTTOM - y.share(value) * (HEIGHT - TOP - BOTTOM);
+        let mut out = format!(
+            "{heading}<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            escape(self.title)
+        );
+        for (value, label) in &y.ticks {
+            let at = place_y(*value);
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                out,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+                WIDTH - RIGHT,
+                LEFT - 8.0,
+                at + 5.0
+            );
+        }
+        for (value, label) in &x.ticks {
+            let at = place_x(*value);
+            let bottom = HEIGHT - BOTTOM;
+            let _ = writeln!(
+                out,
+                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
+                 <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                HEIGHT - 12.0
+            );
+        }
+        for (position, line) in self.lines.iter().enumerate() {
+            let _ = write!(out, "<polyline class=\"l{}\" points=\"", position % COLORS);
+            for &(at, value) in &line.points {
+                let _ = write!(out, "{:.1},{:.1} ", place_x(at), place_y(value));
+            }
+            out.push_str("\"/>\n");
+        }
+        out.push_str("</svg></figure></section>\n");
+        out
+    }
+}
+
+impl Axis {
+    fn new(scale: Scale, values: impl Iterator<Item = f64>) -> Axis {
+        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
+        for value in values {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        match scale {
+            Scale::Linear | Scale::Seconds => {
+                let step = nice_step(high.max(1e-6) / 5.0);
+                // The end of time is where the measurement ends; a value's axis ends on a tick.
+                let count =
+                    if scale == Scale::Seconds { (high / step).floor() } else { (high / step).ceil() };
+                let count = count.max(1.0) as u32;
+                let label = |value: f64| {
+                    let unit = if scale == Scale::Seconds { " s" } else { "" };
+                    format!("{}{unit}", plain(value))
+                };
+                let ticks = (0..=count).map(|tick| f64::from(tick) * step).map(|value| (value, label(value)));
+                let ticks: Vec<_> = ticks.collect();
+                let last = ticks.last().map_or(high, |tick| tick.0);
+                Axis { log: false, low: 0.0, high: high.max(last), ticks }
+            }
+            Scale::Log | Scale::Percentile => {
+                let begin = low.max(1e-4).log10().floor() as i32;
+                let end = (high.max(1e-4).log10().ceil() as i32).max(begin + 1);
+                let ticks = (begin..=end).map(|power| {
+                    let value = 10f64.powi(power);
+                    let label = if scale == Scale::Percentile { percentile(power) } else { plain(value) };
+                    (value, label)
+                });
+                Axis { log: true, low: 10f64.powi(begin), high: 10f64.powi(end), ticks: ticks.collect() }
+            }
+        }
+    }
+
+    /// Where a value is between the ends.
+    fn share(&self, value: f64) -> f64 {
+        let share = if self.log {
+            (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            (value - self.low) / (self.high - self.low)
+        };
+        share.clamp(0.0, 1.0)
+    }
+}
+
+/// 1, 2 or 5 times a power of ten, at least `step`.
+fn nice_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let nice = [1.0, 2.0, 5.0].into_iter().map(|factor| factor * power).find(|&nice| nice >= step);
+    nice.unwrap_or(10.0 * power)
+}
+
+fn plain(value: f64) -> String {
+    match value {
+        value if value >= 1e6 => format!("{} M", (value / 1e4).round() / 100.0),
+        value if value >= 1e4 => format!("{} k", (value / 10.0).round() / 100.0),
+        value => format!("{}", (value * 1e4).round() / 1e4),
+    }
+}
+
+fn percentile(power: i32) -> String {
+    match power {
+        0 => "p0".into(),
+        1 => "p90".into(),
+        2 => "p99".into(),
+        power => format!("p99.{}", "9".repeat((power - 2).max(0) as usize)),
+    }
+}
+
+/// Horizontal bars with the spread as a line over each.
+pub(super) fn bars(title: &str, values: &[(&str, Spread)]) -> String {
+    const ROW: f64 = 40.0;
+    const NAME: f64 = 170.0;
+    const VALUE: f64 = 130.0;
+    let most = values.iter().map(|(_, spread)| spread.max).fold(1e-9, f64::max);
+    let width = |value: f64| value / most * (WIDTH - NAME - VALUE);
+    let height = ROW * values.len() as f64 + 8.0;
+    let mut out = format!(
+        "<h2>{0}</h2><figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{0}\">\n",
+        escape(title)
+    );
+    for (position, (name, spread)) in values.iter().enumerate() {
+        let top = ROW * position as f64 + 6.0;
+        let middle = top + ROW / 2.0 - 4.0;
+        let (low, high) = (NAME + width(spread.min), NAME + width(spread.max));
+        let _ = writeln!(
+            out,
+            "<text class=\"name\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+             <rect class=\"f{}\" x=\"{NAME}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{}\" rx=\"3\"/>\
+             <line class=\"whisker\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
+             <text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            NAME - 8.0,
+            middle + 5.0,
+            escape(name),
+            position % COLORS,
+            width(spread.median),
+            ROW - 10.0,
+            high + 8.0,
+            middle + 5.0,
+            plain((spread.median * 1000.0).round() / 1000.0)
+        );
+    }
+    out.push_str("</svg></figure>\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_hold_all_values() {
+        for scale in [Scale::Linear, Scale::Log, Scale::Seconds, Scale::Percentile] {
+            let values = [1.0, 3.7, 812.0];
+            let axis = Axis::new(scale, values.into_iter());
+            for value in values {
+                assert!(axis.low <= value && value <= axis.high);
+            }
+            assert!((2..=8).contains(&axis.ticks.len()));
+        }
+    }
+
+    #[test]
+    fn steps_are_round() {
+        for (step, nice) in [(0.9, 1.0), (1.1, 2.0), (3.0, 5.0), (6.0, 10.0), (0.03, 0.05)] {
+            assert!((nice_step(step) - nice).abs() < 1e-9, "{step}");
+        }
+    }
+}
