@@ -65,6 +65,7 @@ pub struct Worker {
     listeners: RefCell<Vec<ActiveListener>>,
     draining: Cell<bool>,
     window: usize,
+    held_bytes_max: usize,
     /// Refused connections that are taking their answer.
     pub refusals: Cell<u32>,
     random: Cell<u64>,
@@ -104,6 +105,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         listeners: RefCell::default(),
         draining: Cell::new(false),
         window: generation.config.process.buffers.connection_bytes_max as usize / 2,
+        held_bytes_max: generation.config.process.buffers.worker_bytes_max as usize,
         refusals: Cell::new(0),
         random: Cell::new(random_seed | 1),
         logged_at: Cell::new(None),
@@ -200,6 +202,11 @@ impl Worker {
     /// Bytes that may wait to be sent on one connection before its source is read no further.
     pub fn window(&self) -> usize {
         self.window
+    }
+
+    /// What may wait on its way through a connection of HTTP/2.
+    pub fn queue_limits(&self) -> http2::QueueLimits {
+        http2::QueueLimits { unsent_bytes_max: self.window, held_bytes_max: self.held_bytes_max }
     }
 
     /// Whether a stretch of a body is long enough to leave user space out.

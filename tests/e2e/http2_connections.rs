@@ -15,6 +15,7 @@ each_driver! {
     what_is_nearly_the_preface_is_answered_as_http1,
     an_unfinished_preface_ends_at_the_header_timeout,
     http2_can_be_switched_off,
+    a_proxy_protocol_header_may_come_before_the_preface,
     an_upgrade_to_h2c_is_taken_where_it_is_allowed,
     an_upgrade_to_h2c_is_ignored_by_default_and_never_forwarded,
     an_upgrade_without_its_settings_is_ignored,
@@ -152,6 +153,18 @@ fn http2_can_be_switched_off(io: Io) {
     client.send(PREFACE);
     assert!(matches!(client.response().status, 400 | 505));
     origin.assert_saw_nothing();
+}
+
+fn a_proxy_protocol_header_may_come_before_the_preface(io: Io) {
+    let (origin, _go) = gated_origin();
+    let proxy = Ringway::to(&origin).io(io).set("proxy-protocol", "127.0.0.1/32").start();
+    let mut client = proxy.connect();
+    let header = b"PROXY TCP4 203.0.113.9 198.51.100.1 4321 80\r\n";
+    client.send([&header[..], &PREFACE[..], &Frame::settings(&[]).encode()].concat());
+    let mut client = Http2Client::over(client, 1);
+    let id = client.get("/");
+    assert_eq!(body(&mut client, id), "GET /");
+    assert_eq!(origin.only_request().field("x-forwarded-for"), Some("203.0.113.9"));
 }
 
 const UPGRADE: &str = "GET /first HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\

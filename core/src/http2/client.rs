@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ringway_protocols::http2::{ConnectionConfig, ErrorCode, Role};
 use ringway_protocols::message::Method;
 
-use super::connection::Connection;
+use super::connection::{Connection, QueueLimits};
 use super::driver::{Driver, Ended, TimedOut};
 use super::handle::StreamHandle;
 use super::stream::StreamError;
@@ -36,15 +36,15 @@ pub struct Client {
 }
 
 /// Starts to speak HTTP/2 on a connected socket: the preface and SETTINGS go out at once, requests may follow without
-/// waiting (RFC 9113 3.4). `window` is how many bytes may wait for the socket.
+/// waiting (RFC 9113 3.4).
 pub fn connect_client(
     stream: Stream,
     config: &ConnectionConfig,
     times: ClientTimes,
-    window: usize,
+    limits: QueueLimits,
     stats: &Arc<WorkerStats>,
 ) -> Client {
-    let connection = Connection::new(Role::Client, config, window, stats, &stream);
+    let connection = Connection::new(Role::Client, config, limits, stats, &stream);
     let task = Task {
         driver: Driver { connection: Rc::clone(&connection), stream },
         timer: Timer::new(),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use ringway_protocols::http2::{Connection as Machine, ConnectionConfig, ErrorCode, Role, StreamKey};
 
 use super::counts::Counts;
+use super::inbox;
 use super::output::Output;
 use super::stream::{StreamError, StreamState};
 use crate::io::{Address, Stream, give_vec, take_vec};
@@ -27,8 +28,16 @@ pub struct Connection {
     pub(super) role: Role,
     /// Our end of the socket, where it has an IP address.
     pub(super) local_address: Option<SocketAddr>,
+    limits: QueueLimits,
+}
+
+/// What may wait on its way through a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
     /// Bytes that may wait for the socket before streams wait.
-    window: usize,
+    pub unsent_bytes_max: usize,
+    /// Bytes that all streams of the worker may hold because nobody reads them.
+    pub held_bytes_max: usize,
 }
 
 pub(super) struct State {
@@ -66,11 +75,10 @@ pub(super) struct State {
 }
 
 impl Connection {
-    /// `window` is how many bytes may wait for the socket.
     pub(super) fn new(
         role: Role,
         config: &ConnectionConfig,
-        window: usize,
+        limits: QueueLimits,
         stats: &Arc<WorkerStats>,
         socket: &Stream,
     ) -> Rc<Connection> {
@@ -100,7 +108,7 @@ impl Connection {
             Ok(Address::Tcp(local)) => Some(local),
             Ok(_) | Err(_) => None,
         };
-        Rc::new(Connection { state: RefCell::new(state), role, local_address, window })
+        Rc::new(Connection { state: RefCell::new(state), role, local_address, limits })
     }
 
     /// The task begins to run: whom to wake, and that it need not be woken now.
@@ -121,7 +129,8 @@ impl Connection {
         }
     }
 
-    /// Copies received data that was not taken since the last turn out of the receive buffers.
+    /// Copies received data that was not taken since the last turn out of the receive buffers. When the worker holds more of
+    /// it than it may, those of its streams that hold the most are given up.
     pub(super) fn copy_stalled(&self) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -132,6 +141,7 @@ impl Connection {
                 stream.inbox.copy_out();
             }
         }
+        while inbox::held() > self.limits.held_bytes_max && state.give_up_largest() {}
     }
 
     /// Gives streams their turns, and the socket everything that is to be sent.
@@ -143,15 +153,15 @@ impl Connection {
         let state = &mut *state;
         state.unsent = socket.unsent();
         // What a peer that reads nothing makes us say stays in the machine, which bounds it.
-        if state.has_output() && state.unsent <= self.window {
+        if state.has_output() && state.unsent <= self.limits.unsent_bytes_max {
             socket.send_all(state.output.take(state.machine.output()))?;
             state.unsent = socket.unsent();
         }
-        state.grant(self.window);
+        state.grant(self.limits.unsent_bytes_max);
         if state.has_output() || !state.waiting.is_empty() {
             // Where there is room already, others have been promised it, and this runs again when they have used it; or it is
             // the connection's window that is closed, which the peer opens.
-            if let Poll::Ready(Err(error)) = socket.poll_room(cx, self.window / 2) {
+            if let Poll::Ready(Err(error)) = socket.poll_room(cx, self.limits.unsent_bytes_max / 2) {
                 return Err(error);
             }
         }
@@ -189,7 +199,7 @@ impl Connection {
 
     /// Bytes that may wait for the socket before streams wait.
     pub(super) fn window(&self) -> usize {
-        self.window
+        self.limits.unsent_bytes_max
     }
 
     /// Lets streams send less than a frame's worth that waited for long.
@@ -244,6 +254,19 @@ impl State {
         let stream = &mut self.streams[slot];
         stream.begin(key);
         stream
+    }
+
+    /// Resets the stream that holds the most of what nobody reads. False: none holds anything.
+    fn give_up_largest(&mut self) -> bool {
+        let streams = self.streams.iter_mut().filter(|stream| stream.inbox.copied_bytes() > 0);
+        let Some(stream) = streams.max_by_key(|stream| stream.inbox.copied_bytes()) else { return false };
+        let key = stream.key;
+        stream.inbox.clear();
+        stream.fail(StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE });
+        if let Some(key) = key {
+            self.reset(key, ErrorCode::EnhanceYourCalm);
+        }
+        true
     }
 
     /// Resets a stream.

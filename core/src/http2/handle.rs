@@ -190,6 +190,11 @@ impl StreamHandle {
             return Err(error);
         }
         stream.end_sent |= end;
+        if end {
+            // Whatever room it was promised, it needs no more.
+            let granted = std::mem::take(&mut stream.granted);
+            state.give_back(granted);
+        }
         write(&mut state, self.key).map_err(|StreamGone| StreamError::GONE)?;
         state.wake_task();
         Ok(())

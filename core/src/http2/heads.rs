@@ -38,7 +38,7 @@ pub trait Head: Default + 'static {
 /// The heads of one kind that a worker keeps.
 #[derive(Debug)]
 pub struct Pool<H> {
-    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    /// The boxes are what is pooled.
     heads: Vec<Box<Received<H>>>,
     /// The fewest that were there since the last [`trim`].
     idle_min: usize,

@@ -1,11 +1,22 @@
 //! What a stream received and its reader has not taken.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use crate::io::Chunk;
 
 /// Pieces that are kept by reference; more are copied together, so that many small frames do not cost a piece each.
 const PIECES_MAX: usize = 8;
+
+thread_local! {
+    /// Bytes that the streams of this worker hold copied.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes that the stalled streams of this worker hold.
+pub(super) fn held() -> usize {
+    HELD.get()
+}
 
 /// The next part of a body.
 #[derive(Debug)]
@@ -24,7 +35,7 @@ pub enum BodyPiece {
 /// copied, so that a stalled stream never keeps receive buffers from being used again.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// Comes before `pieces`.
+    /// Comes before `pieces`. Counted in [`HELD`].
     copied: Vec<u8>,
     pieces: VecDeque<Chunk>,
     trailers: Option<Vec<u8>>,
@@ -56,6 +67,7 @@ impl Inbox {
         let chunk = if self.copied.is_empty() {
             self.pieces.pop_front()
         } else {
+            HELD.set(HELD.get() - self.copied.len());
             Some(Chunk::from(std::mem::take(&mut self.copied)))
         };
         if let Some(chunk) = chunk {
@@ -79,12 +91,18 @@ impl Inbox {
         !self.pieces.is_empty()
     }
 
+    /// Bytes that are held copied.
+    pub(super) fn copied_bytes(&self) -> usize {
+        self.copied.len()
+    }
+
     /// Copies what is held by reference.
     pub(super) fn copy_out(&mut self) {
         if self.copied.capacity() == 0 {
             self.copied = crate::io::take_vec();
         }
         for piece in self.pieces.drain(..) {
+            HELD.set(HELD.get() + piece.len());
             self.copied.extend_from_slice(&piece);
         }
     }
@@ -92,9 +110,16 @@ impl Inbox {
     /// Makes it that of a new stream and keeps the capacity of the list.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
+        HELD.set(HELD.get() - self.copied.len());
         crate::io::give_vec(std::mem::take(&mut self.copied));
         self.trailers = None;
         (self.ended, self.end_taken) = (false, false);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -135,6 +160,7 @@ mod tests {
             }
             let expected: Vec<u8> = (0..12u8).flat_map(|index| [index; 3]).collect();
             assert_eq!(all, expected, "copied after {copy_after}");
+            assert_eq!(held(), 0);
         }
     }
 
@@ -156,5 +182,8 @@ mod tests {
             assert!(inbox.pieces.len() <= PIECES_MAX);
         }
         assert_eq!(bytes_of(&inbox), 10_000);
+        assert!(held() >= 9_000);
+        drop(inbox);
+        assert_eq!(held(), 0);
     }
 }

@@ -7,6 +7,11 @@
 //!
 //! Both roles are here: [`server::serve`] for clients, [`client::connect_client`] for origins.
 //!
+//! What a connection holds is bounded. Towards its socket: the worker's window, one frame for each stream that was given its
+//! turn, and heads. Received and not read: each stream its window, so `streams` times `stream_window` and what the windows
+//! have grown by, which is `connection_window` at most for all of them; and for all connections of a worker together
+//! `worker_bytes_max`, beyond which a stream that nobody reads is reset.
+//!
 //! **Invariant:** the socket belongs to the connection's task. A handle never touches it, so a connection that ends
 //! closes its socket at once, whoever still holds a stream of it.
 
@@ -26,7 +31,7 @@ mod stream;
 mod tests;
 
 pub use client::{Client, ClientTimes, connect_client};
-pub use connection::Connection;
+pub use connection::{Connection, QueueLimits};
 pub use handle::StreamHandle;
 pub use heads::{ReceivedRequest, ReceivedResponse};
 pub use inbox::BodyPiece;

@@ -53,6 +53,7 @@ impl std::error::Error for StreamError {}
 pub(super) struct StreamState {
     /// 0 while the place is free: stream 0 is the connection (RFC 9113 5.1.1).
     pub(super) id: u32,
+    pub(super) key: Option<StreamKey>,
     /// The exchange's task.
     waker: Option<Waker>,
     pub(super) inbox: Inbox,
@@ -76,11 +77,13 @@ impl StreamState {
     pub(super) fn begin(&mut self, key: StreamKey) {
         self.clear();
         self.id = key.id();
+        self.key = Some(key);
     }
 
     /// Lets everything go but capacity.
     pub(super) fn clear(&mut self) {
         self.id = 0;
+        self.key = None;
         self.waker = None;
         self.inbox.clear();
         self.responses.clear();

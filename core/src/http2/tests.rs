@@ -22,6 +22,7 @@ use crate::stats::{Stats, WorkerStats};
 /// Long enough for a loaded machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 const WINDOW: usize = 32 * 1024;
+const LIMITS: QueueLimits = QueueLimits { unsent_bytes_max: WINDOW, held_bytes_max: 8 << 20 };
 
 fn on_each(test: impl AsyncFn()) {
     for driver in [rt::Driver::Uring, rt::Driver::Epoll] {
@@ -74,8 +75,17 @@ async fn pair() -> (Stream, Stream) {
 }
 
 /// A server whose requests go to `open`, until the connection ends.
-fn serve(stream: Stream, stats: &Arc<WorkerStats>, mut open: impl FnMut(Opened) + 'static) -> Rc<Connection> {
-    let connection = Connection::new(Role::Server, &config(), WINDOW, stats, &stream);
+fn serve(stream: Stream, stats: &Arc<WorkerStats>, open: impl FnMut(Opened) + 'static) -> Rc<Connection> {
+    serve_within(LIMITS, stream, stats, open)
+}
+
+fn serve_within(
+    limits: QueueLimits,
+    stream: Stream,
+    stats: &Arc<WorkerStats>,
+    mut open: impl FnMut(Opened) + 'static,
+) -> Rc<Connection> {
+    let connection = Connection::new(Role::Server, &config(), limits, stats, &stream);
     let driver = Driver { connection: Rc::clone(&connection), stream };
     rt::spawn(async move {
         poll_fn(|cx| {
@@ -91,7 +101,7 @@ fn serve(stream: Stream, stats: &Arc<WorkerStats>, mut open: impl FnMut(Opened) 
 fn connect(stream: Stream, stats: &Arc<WorkerStats>) -> Client {
     let times =
         ClientTimes { settings_timeout: Duration::from_secs(5), socket_timeout: Duration::from_secs(5) };
-    connect_client(stream, &config(), times, WINDOW, stats)
+    connect_client(stream, &config(), times, LIMITS, stats)
 }
 
 /// A client and a server whose requests go to `open`.
@@ -280,6 +290,50 @@ fn a_stream_that_is_not_read_stops_no_other_and_holds_no_receive_buffer() {
 }
 
 #[test]
+fn a_worker_holds_no_more_than_it_may_for_streams_that_nobody_reads() {
+    on_each(async || {
+        let (near, far) = pair().await;
+        let (stats, parked) = (stats(), Rc::new(RefCell::new(Vec::new())));
+        let limits = QueueLimits { held_bytes_max: 300_000, ..LIMITS };
+        let keep = Rc::clone(&parked);
+        let _server = serve_within(limits, far, &stats, move |opened: Opened| {
+            if opened.request.head.target.of(&opened.request.bytes) == b"/stalled" {
+                keep.borrow_mut().push(opened.stream);
+            } else {
+                rt::spawn(echo(opened.stream));
+            }
+        });
+        let client = connect(near, &stats);
+        let mut refused = 0;
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            let stream = client.open(Method::Post).expect("a stream");
+            send_request(&stream, "/stalled", false);
+            refused += u32::from(send_all(&stream, &pattern(60_000), false).await.is_err());
+            stalled.push(stream);
+        }
+        let body = pattern(200_000);
+        let stream = client.open(Method::Post).expect("a stream");
+        send_request(&stream, "/", false);
+        assert!(exchange(&stream, &body).await.expect("a body") == body, "others go on");
+        assert!(inbox::held() <= 300_000, "{} bytes held", inbox::held());
+        let reset = stalled.iter().filter(|stream| poll_once(stream).is_some()).count();
+        assert!(reset >= 14 || refused > 0, "{reset} of 20 were reset");
+        assert_eq!(stats.http2.resets_out.get(), stats.upstream_http2.resets_in.get());
+        drop((stalled, parked.take()));
+        assert_eq!(inbox::held(), 0);
+    });
+}
+
+/// How a stream has ended, if it has.
+fn poll_once(stream: &StreamHandle) -> Option<StreamError> {
+    match stream.poll_reset(&std::task::Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(error) => Some(error),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
 fn the_socket_queue_is_bounded_and_streams_take_turns() {
     on_each(async || {
         const STREAMS: usize = 8;
@@ -425,8 +479,8 @@ fn the_streams_of_a_connection_are_counted_and_limited_by_the_peer() {
 fn client_changes(client: &Client) -> u64 {
     let mut seen = 0;
     let waker = std::task::Waker::noop();
-    let mut cx = std::task::Context::from_waker(waker);
-    while client.poll_change(&mut cx, &mut seen).is_ready() {}
+    let cx = std::task::Context::from_waker(waker);
+    while client.poll_change(&cx, &mut seen).is_ready() {}
     seen
 }
 

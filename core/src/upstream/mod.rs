@@ -363,7 +363,7 @@ impl Cluster {
             socket_timeout: self.config.response_head_timeout,
         };
         let config = http2::settings::upstream(&self.config);
-        http2::connect_client(stream, &config, times, worker.window(), &worker.stats)
+        http2::connect_client(stream, &config, times, worker.queue_limits(), &worker.stats)
     }
 
     /// Finds out what an endpoint speaks by greeting it in HTTP/2: an origin that knows only HTTP/1.1 takes the preface for a

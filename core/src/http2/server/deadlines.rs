@@ -53,7 +53,8 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn new(config: &ListenerConfig, now: Instant) -> Deadlines {
+    /// `random` spreads the ages of connections that began at the same time.
+    pub(super) fn new(config: &ListenerConfig, random: u64, now: Instant) -> Deadlines {
         let (http2, limits) = (settings::of(config), &config.limits);
         Deadlines {
             header_timeout: limits.header_timeout,
@@ -63,7 +64,7 @@ impl Deadlines {
             age_grace: http2.age_grace,
             requests_max: limits.requests_max,
             began: now,
-            ages_at: (!http2.connection_age.is_zero()).then(|| now + http2.connection_age),
+            ages_at: (!http2.connection_age.is_zero()).then(|| now + spread(http2.connection_age, random)),
             cut_at: None,
             drain: Drain::No,
             head_since: None,
@@ -94,7 +95,8 @@ impl Deadlines {
         [
             self.head_since.map(|since| since + self.header_timeout),
             (!state.machine.settings_acked()).then(|| self.began + self.settings_timeout),
-            self.idle_since.map(idle),
+            // With something unsent it is the peer's turn, and the time for that runs.
+            self.idle_since.filter(|_| !self.shrunk || self.stuck.is_none()).map(idle),
             self.ages_at,
             self.cut_at,
             match self.drain {
@@ -108,6 +110,11 @@ impl Deadlines {
         .flatten()
         .min()
     }
+}
+
+/// An age up to a tenth more or less.
+fn spread(age: Duration, random: u64) -> Duration {
+    age.mul_f64(0.9 + 0.2 * (random % 1024) as f64 / 1024.0)
 }
 
 impl Server {

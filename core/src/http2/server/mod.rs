@@ -84,9 +84,10 @@ impl Server {
         let view = worker.view();
         let (_, config) = conn.listener(&view)?;
         let machine = settings::machine(config);
-        let deadlines = Deadlines::new(config, now);
+        let deadlines = Deadlines::new(config, worker.random(), now);
         let (stream, timer, unread, owner) = conn.dismantle();
-        let connection = Connection::new(Role::Server, &machine, worker.window(), &worker.stats, &stream);
+        let connection =
+            Connection::new(Role::Server, &machine, worker.queue_limits(), &worker.stats, &stream);
         Some(Server {
             driver: Driver { connection, stream },
             service: Service { worker: Rc::clone(worker), owner, requests: 0, removed: false },
