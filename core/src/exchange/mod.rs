@@ -10,6 +10,7 @@ mod forwarding;
 mod grpc;
 mod stream;
 mod translate;
+mod trial;
 mod upload;
 
 pub use client::Client;
@@ -33,10 +34,8 @@ use crate::http2::ErrorCode;
 use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::outcome::{Outcome, Phases};
 use crate::reply;
-use crate::tunnel;
 use crate::upstream::{Asked, Origin, Place, Source};
 use crate::worker::{View, Worker};
-use attempt::AttemptError;
 
 /// What becomes of the downstream connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +177,7 @@ pub async fn run(
     };
     let exchange = Exchange::new(worker, view, listener, from, &received, unread);
     let counted = Counted::new(worker, exchange.client);
-    let next = match exchange.proxy(response).await {
+    let next = match exchange.proxy(&conn.stream, response).await {
         Ok(next) => next,
         Err(failure) => exchange.fail(&conn.stream, failure),
     };
@@ -260,60 +259,6 @@ impl<'a> Exchange<'a> {
                 grpc_status: Cell::new(None),
                 request_id: RefCell::new(RequestId::None),
             },
-        }
-    }
-
-    /// The path of a request, from its head to the end of its response.
-    async fn proxy(&self, response: &mut ResponseHead) -> Result<Next, Failure> {
-        self.identify_client();
-        self.normalise_path()?;
-        let route = self.find_route()?;
-        self.check_allowed(route)?;
-        let cluster = self.view.clusters.get(route.cluster).ok_or(Reason::NoEndpoint)?;
-        self.record.cluster.set(Some(route.cluster));
-        if !route.timeout.is_zero() {
-            self.deadline.set(Some(self.record.head_received + route.timeout));
-        }
-        if self.grpc.is_some() {
-            self.begin_call()?;
-        }
-        let place = Place { generation: self.view.config().generation, cluster: route.cluster };
-        // Kept until the response begins, in case the pooled connection turns out to be dead.
-        let unread = self.unread.borrow().clone();
-        let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
-        let mut source = if poolable { Source::Any } else { Source::Fresh };
-        let mut body = None;
-        let mut greeting = Vec::new();
-        self.write_proxy_header(&mut greeting, &cluster.config);
-        let asked = Asked {
-            method: self.head.method,
-            protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
-            greeting: (!greeting.is_empty()).then_some(&greeting[..]),
-        };
-        loop {
-            let origin = self.checkout(cluster, place, source, asked).await?;
-            let result = match (self.client, origin) {
-                (client, Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                    return Box::pin(tunnel::connect(self, client, upstream, route)).await;
-                }
-                (Client::Http1(down), Origin::Http1(upstream)) => {
-                    self.attempt(down, upstream, cluster, route, response).await
-                }
-                (_, origin) => Box::pin(self.translate(origin, &mut body, cluster, route, response)).await,
-            };
-            match result {
-                Ok(next) => return Ok(next),
-                Err(AttemptError::Stale) => {
-                    source = Source::Fresh;
-                    if body.is_none() {
-                        self.unread.borrow_mut().clone_from(&unread);
-                        self.record.request_body_bytes.set(0);
-                    }
-                }
-                // The body that was sent is kept, where there is one.
-                Err(AttemptError::NotProcessed) => {}
-                Err(AttemptError::Failed(failure)) => return Err(failure),
-            }
         }
     }
 

@@ -29,7 +29,7 @@ pub async fn run_stream(worker: Rc<Worker>, incoming: Incoming) {
     let mut response = ReceivedResponse::take();
     let result = match refused {
         Some(error) => Err(refusal(error)),
-        None => exchange.proxy(&mut response.head).await.map(drop),
+        None => exchange.proxy_stream(&mut response.head).await,
     };
     if let Err(failure) = result {
         Box::pin(exchange.fail_stream(&stream, failure, &mut response.head)).await;

@@ -9,7 +9,7 @@ use super::connection::{Connection, State};
 use super::handle::StreamHandle;
 use super::heads::{ReceivedRequest, ReceivedResponse};
 use super::stream::{RESPONSES_MAX, StreamError};
-use crate::io::Chunk;
+use crate::io::{self as rt, Chunk};
 
 /// A stream that the peer opened.
 pub(super) struct Opened {
@@ -75,7 +75,7 @@ impl State {
             Event::Malformed { .. } => self.counts.malformed(),
             Event::Response { key, end } => self.on_response(key, end),
             Event::Trailers { key } => {
-                let mut lines = Vec::new();
+                let mut lines = rt::take_vec();
                 self.machine.take_trailers(&mut lines);
                 if let Some(stream) = self.stream(key) {
                     stream.inbox.push_trailers(lines);

@@ -8,6 +8,9 @@ use super::runtime::Runtime;
 /// Vectors kept for reuse by one worker.
 const VECS_MAX: usize = 128;
 
+/// What a new vector begins with: enough for most of what is written, so that it does not grow step by step.
+const VEC_BYTES_MIN: usize = 512;
+
 /// A vector that grew beyond this is freed rather than kept.
 const VEC_BYTES_MAX: usize = 16 * 1024;
 
@@ -86,9 +89,10 @@ impl<const N: usize> From<[Part; N]> for Parts {
     }
 }
 
-/// An empty vector, with capacity where the worker has one to spare.
+/// An empty vector with some capacity: one of the worker's where it has one to spare.
 pub fn take_vec() -> Vec<u8> {
-    Runtime::try_with(|rt| rt.vecs.borrow_mut().pop()).flatten().unwrap_or_default()
+    let spare = Runtime::try_with(|rt| rt.vecs.borrow_mut().pop()).flatten();
+    spare.unwrap_or_else(|| Vec::with_capacity(VEC_BYTES_MIN))
 }
 
 /// Gives a vector back for [`take_vec`]; kept up to a bounded number and size.

@@ -443,7 +443,9 @@ impl<'a> Exchange<'a> {
         let (mut data, end) = match piece {
             BodyPiece::Data(data, end) => (data, end),
             BodyPiece::Trailers(lines) => {
-                add(wire, sink.finish(&lines).map_err(Cut::Sink)?);
+                let sent = sink.finish(&lines);
+                rt::give_vec(lines);
+                add(wire, sent.map_err(Cut::Sink)?);
                 return Ok(true);
             }
             BodyPiece::End => {

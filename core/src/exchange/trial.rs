@@ -1,0 +1,122 @@
+//! From a request to an origin, and to another one where that is safe.
+
+use ringway_protocols::message::{Method, ResponseHead};
+
+use super::attempt::AttemptError;
+use super::translate::RequestBody;
+use super::{Exchange, Failure, Next, forwarding};
+use crate::config::RouteConfig;
+use crate::error::Reason;
+use crate::io::{Chunk, Stream};
+use crate::tunnel;
+use crate::upstream::{Asked, Cluster, Origin, Place, Source};
+
+impl<'a> Exchange<'a> {
+    /// The path of a request over HTTP/1.1, from its head to the end of its response.
+    pub(super) async fn proxy(&self, down: &Stream, response: &mut ResponseHead) -> Result<Next, Failure> {
+        let (route, cluster) = self.begin()?;
+        let mut trial = self.first_trial(cluster);
+        loop {
+            let origin =
+                self.checkout(cluster, self.place(route), trial.source, self.asked(route, &trial)).await?;
+            let result = match origin {
+                Origin::Http1(upstream) if self.head.method == Method::Connect => {
+                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
+                }
+                Origin::Http1(upstream) => self.attempt(down, upstream, cluster, route, response).await,
+                origin => Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await,
+            };
+            match result {
+                Ok(next) => return Ok(next),
+                Err(error) => self.try_again(&mut trial, error)?,
+            }
+        }
+    }
+
+    /// The same of a stream. What carries the message is part of this future, not a box of its own: tasks of streams stay
+    /// and are used again.
+    pub(super) async fn proxy_stream(&self, response: &mut ResponseHead) -> Result<(), Failure> {
+        let (route, cluster) = self.begin()?;
+        let mut trial = self.first_trial(cluster);
+        loop {
+            let result = match self
+                .checkout(cluster, self.place(route), trial.source, self.asked(route, &trial))
+                .await?
+            {
+                Origin::Http1(upstream) if self.head.method == Method::Connect => {
+                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
+                }
+                origin => self.translate(origin, &mut trial.body, cluster, route, response).await,
+            };
+            match result {
+                Ok(_) => return Ok(()),
+                Err(error) => self.try_again(&mut trial, error)?,
+            }
+        }
+    }
+
+    /// What comes before an origin is asked.
+    fn begin(&self) -> Result<(&'a RouteConfig, &'a Cluster), Failure> {
+        self.identify_client();
+        self.normalise_path()?;
+        let route = self.find_route()?;
+        self.check_allowed(route)?;
+        let cluster = self.view.clusters.get(route.cluster).ok_or(Reason::NoEndpoint)?;
+        self.record.cluster.set(Some(route.cluster));
+        if !route.timeout.is_zero() {
+            self.deadline.set(Some(self.record.head_received + route.timeout));
+        }
+        if self.grpc.is_some() {
+            self.begin_call()?;
+        }
+        Ok((route, cluster))
+    }
+
+    fn place(&self, route: &RouteConfig) -> Place {
+        Place { generation: self.view.config().generation, cluster: route.cluster }
+    }
+
+    fn asked<'t>(&self, route: &RouteConfig, trial: &'t Trial<'a>) -> Asked<'t> {
+        Asked {
+            method: self.head.method,
+            protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
+            greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
+        }
+    }
+
+    fn first_trial(&self, cluster: &Cluster) -> Trial<'a> {
+        let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
+        let source = if poolable { Source::Any } else { Source::Fresh };
+        let mut greeting = Vec::new();
+        self.write_proxy_header(&mut greeting, &cluster.config);
+        Trial { source, body: None, unread: self.unread.borrow().clone(), greeting }
+    }
+
+    /// Prepares the next trial after one that may be repeated.
+    fn try_again(&self, trial: &mut Trial<'a>, error: AttemptError) -> Result<(), Failure> {
+        match error {
+            AttemptError::Stale => {
+                trial.source = Source::Fresh;
+                if trial.body.is_none() {
+                    self.unread.borrow_mut().clone_from(&trial.unread);
+                    self.record.request_body_bytes.set(0);
+                }
+                Ok(())
+            }
+            // The body that was sent is kept, where there is one.
+            AttemptError::NotProcessed => Ok(()),
+            AttemptError::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+/// What is known when an origin is asked for the second time.
+struct Trial<'a> {
+    source: Source,
+    /// The request body, where it has been taken from the client.
+    body: Option<Box<RequestBody<'a>>>,
+    /// Kept until the response begins, in case the pooled connection turns out to be dead.
+    unread: Option<Chunk>,
+    /// The PROXY protocol header, where the cluster wants one.
+    greeting: Vec<u8>,
+}
