@@ -147,17 +147,18 @@ pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = (
             conn.stream.reset_on_close();
             return;
         }
-        let mut started = None;
         while wait_for_request(&worker, &mut conn).await {
             // HTTP/2 begins with its preface, and only there (RFC 9113 3.4).
-            if conn.requests == 0 && preface::may_follow(&worker, &conn) {
+            let started = if conn.requests == 0 && preface::may_follow(&worker, &conn) {
                 match Box::pin(preface::receive(&worker, &mut conn)).await {
                     Told::Http2 => return Box::pin(http2::server::serve(worker, conn, None)).await,
-                    Told::Http1 { since } => started = Some(since),
+                    Told::Http1 { since } => Some(since),
                     Told::Closed => return,
                 }
-            }
-            match Box::pin(busy(&worker, &mut conn, started.take())).await {
+            } else {
+                None
+            };
+            match Box::pin(busy(&worker, &mut conn, started)).await {
                 After::Idle => {}
                 After::Closed => return,
                 After::Http2(upgraded) => {
