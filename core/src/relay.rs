@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ringway_protocols::http1::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
@@ -17,7 +17,7 @@ pub struct Run {
     /// Data with its framing.
     pub bytes: Chunk,
     /// Bytes of data among them.
-    pub data_bytes: u64,
+    pub data_bytes: usize,
 }
 
 /// Splits off what of `chunk` belongs to the body, framing included.
@@ -28,7 +28,7 @@ pub fn take_run(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Run, Bod
             BodyStep::Framing(n) | BodyStep::Trailer(n) => length += n,
             BodyStep::Data(n) => {
                 length += n;
-                data_bytes += n as u64;
+                data_bytes += n;
             }
             BodyStep::Done | BodyStep::NeedMore => break,
         }
@@ -66,12 +66,8 @@ pub struct SpliceRun<'a> {
 
 /// Why a splice ended before its last byte.
 pub enum SpliceStop {
-    /// There is no pipe; nothing was moved, and the body can be relayed otherwise.
-    NoPipe,
-    From(io::Error),
-    Truncated,
+    Failed(SpliceError),
     FromStalled,
-    To(io::Error),
     ToStalled,
     Deadline,
 }
@@ -84,27 +80,12 @@ impl SpliceRun<'_> {
         let mut progress = (moved.get(), outstanding(self.to));
         let mut progressed_at = rt::now();
         loop {
-            let at = rt::now() + interval;
-            timer.arm(self.deadline.map_or(at, |deadline| deadline.min(at)));
-            let ended = poll_fn(|cx| {
-                if let Poll::Ready(result) = splice.as_mut().poll(cx) {
-                    return Poll::Ready(Some(result));
-                }
-                timer.poll_expired(cx).map(|()| None)
-            })
-            .await;
-            let now = rt::now();
-            match ended {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(SpliceError::NoPipe(_))) => return Err(SpliceStop::NoPipe),
-                Some(Err(SpliceError::Truncated)) => return Err(SpliceStop::Truncated),
-                Some(Err(SpliceError::From(error))) => return Err(SpliceStop::From(error)),
-                Some(Err(SpliceError::To(error))) => return Err(SpliceStop::To(error)),
-                None if self.deadline.is_some_and(|deadline| now >= deadline) => {
-                    return Err(SpliceStop::Deadline);
-                }
-                None => {}
+            match watch(timer, interval, self.deadline, |cx| splice.as_mut().poll(cx)).await {
+                Watched::Ready(result) => return result.map_err(SpliceStop::Failed),
+                Watched::Deadline => return Err(SpliceStop::Deadline),
+                Watched::Interval => {}
             }
+            let now = rt::now();
             let new = (moved.get(), outstanding(self.to));
             if new.0 > progress.0 || new.1 < progress.1 {
                 progressed_at = now;
@@ -147,19 +128,10 @@ pub async fn room(
     }
     let mut left = outstanding(stream);
     loop {
-        let at = rt::now() + timeout;
-        timer.arm(deadline.map_or(at, |deadline| deadline.min(at)));
-        let room = poll_fn(|cx| {
-            if let Poll::Ready(result) = stream.poll_room(cx, bytes_max) {
-                return Poll::Ready(Some(result));
-            }
-            timer.poll_expired(cx).map(|()| None)
-        })
-        .await;
-        match room {
-            Some(result) => return result.map_err(Stalled::Closed),
-            None if deadline.is_some_and(|deadline| rt::now() >= deadline) => return Err(Stalled::Deadline),
-            None => {
+        match watch(timer, timeout, deadline, |cx| stream.poll_room(cx, bytes_max)).await {
+            Watched::Ready(result) => return result.map_err(Stalled::Closed),
+            Watched::Deadline => return Err(Stalled::Deadline),
+            Watched::Interval => {
                 let now_left = outstanding(stream);
                 if now_left >= left {
                     return Err(Stalled::NoProgress);
@@ -168,6 +140,33 @@ pub async fn room(
             }
         }
     }
+}
+
+/// How one interval of waiting ended.
+enum Watched<T> {
+    Ready(T),
+    /// Time to see whether there was progress.
+    Interval,
+    Deadline,
+}
+
+/// Waits for `poll`, at most one interval and not beyond the deadline.
+async fn watch<T>(
+    timer: &Timer,
+    interval: Duration,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Watched<T> {
+    let at = rt::now() + interval;
+    timer.arm(deadline.map_or(at, |deadline| deadline.min(at)));
+    poll_fn(|cx| {
+        if let Poll::Ready(ready) = poll(cx) {
+            return Poll::Ready(Watched::Ready(ready));
+        }
+        let late = deadline.is_some_and(|deadline| rt::now() >= deadline);
+        timer.poll_expired(cx).map(|()| if late { Watched::Deadline } else { Watched::Interval })
+    })
+    .await
 }
 
 /// Bytes that the other end has not acknowledged: in our queue and in the kernel's.

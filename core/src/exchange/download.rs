@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use ringway_protocols::http1::{
     self, BodyDecoder, ConnectionField, HeadLimits, HeadProgress, Parsed, ResponseEdits, ResponseError,
@@ -15,7 +16,7 @@ use super::{Exchange, Failure, add, failure_of, forwarding};
 use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
-use crate::io::{self as rt, Chunk, Part, Parts, Stream};
+use crate::io::{self as rt, Chunk, Part, Parts, SpliceError, Stream};
 use crate::relay::{self, SpliceRun, SpliceStop, Stalled};
 use crate::upstream::Upstream;
 
@@ -110,7 +111,8 @@ impl Exchange<'_> {
         cluster: &ClusterConfig,
     ) -> Result<Chunk, AttemptError> {
         let nothing_yet = self.record.first_byte.get().is_none();
-        match self.receive_head_chunk(&upstream.stream, cluster).await? {
+        let timeout = cluster.response_head_timeout;
+        match self.receive_bytes(&upstream.stream, timeout, Reason::ResponseHeadTimeout).await? {
             Ok(chunk) if !chunk.is_empty() => {
                 add(&self.record.wire.from_origin, chunk.len());
                 if nothing_yet {
@@ -134,26 +136,27 @@ impl Exchange<'_> {
 
     /// Waits for the origin, as long as the client is there. The time for the response head runs from the moment
     /// when the request is complete.
-    async fn receive_head_chunk(
+    async fn receive_bytes(
         &self,
         up: &Stream,
-        cluster: &ClusterConfig,
+        timeout: Duration,
+        late: Reason,
     ) -> Result<io::Result<Chunk>, Failure> {
-        let mut uploaded = self.uploaded.get();
-        let timeout = if uploaded { cluster.response_head_timeout } else { crate::config::FOREVER };
-        self.timer.arm(self.until(rt::now() + timeout));
+        let mut running = self.uploaded.get() || late != Reason::ResponseHeadTimeout;
+        let at_first = if running { timeout } else { crate::config::FOREVER };
+        self.timer.arm(self.until(rt::now() + at_first));
         poll_fn(|cx| {
             if let Poll::Ready(received) = up.poll_recv(cx) {
                 return Poll::Ready(Ok(received));
             }
-            if self.uploaded.get() != uploaded {
-                uploaded = true;
-                self.timer.arm(self.until(rt::now() + cluster.response_head_timeout));
+            if !running && self.uploaded.get() {
+                running = true;
+                self.timer.arm(self.until(rt::now() + timeout));
             }
             if self.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
             }
-            self.timer.poll_expired(cx).map(|()| Err(self.timed_out(Reason::ResponseHeadTimeout)))
+            self.timer.poll_expired(cx).map(|()| Err(self.timed_out(late)))
         })
         .await
     }
@@ -294,14 +297,9 @@ impl Relay<'_, '_> {
     /// What of `chunk` is to be forwarded as it is.
     fn take(&mut self, chunk: &mut Chunk) -> Result<Chunk, Failure> {
         let run = relay::take_run(self.decoder, chunk).map_err(bad_body)?;
-        self.count(run.data_bytes);
+        add(&self.exchange.record.response_body_bytes, run.data_bytes);
         add(&self.exchange.record.wire.to_client, run.bytes.len());
         Ok(run.bytes)
-    }
-
-    fn count(&self, data_bytes: u64) {
-        let sum = &self.exchange.record.response_body_bytes;
-        sum.set(sum.get() + data_bytes);
     }
 
     /// Forwards the body, starting with `rest`. Returns whether the origin sent more than its response.
@@ -326,7 +324,9 @@ impl Relay<'_, '_> {
                 continue;
             }
             self.exchange.room(self.down, self.exchange.worker.window()).await?;
-            match self.receive(&upstream.stream, cluster).await? {
+            let timeout = cluster.response_body_timeout;
+            let late = Reason::ResponseBodyTimeout;
+            match self.exchange.receive_bytes(&upstream.stream, timeout, late).await? {
                 Ok(chunk) if !chunk.is_empty() => {
                     add(&self.exchange.record.wire.from_origin, chunk.len());
                     rest = Some(chunk);
@@ -365,14 +365,16 @@ impl Relay<'_, '_> {
         self.decoder.skip(moved.get());
         match result {
             Ok(()) => Ok(()),
-            Err(SpliceStop::NoPipe) => {
+            Err(SpliceStop::Failed(SpliceError::NoPipe(_))) => {
                 self.no_pipe = true;
                 Ok(())
             }
-            Err(SpliceStop::From(error)) => Err(failure_of(&error, Reason::UpstreamReset)),
-            Err(SpliceStop::Truncated) => Err(Reason::UpstreamClosed.into()),
+            Err(SpliceStop::Failed(SpliceError::From(error))) => {
+                Err(failure_of(&error, Reason::UpstreamReset))
+            }
+            Err(SpliceStop::Failed(SpliceError::Truncated)) => Err(Reason::UpstreamClosed.into()),
             Err(SpliceStop::FromStalled) => Err(Reason::ResponseBodyTimeout.into()),
-            Err(SpliceStop::To(error)) => Err(failure_of(&error, Reason::ClientClosed)),
+            Err(SpliceStop::Failed(SpliceError::To(error))) => Err(failure_of(&error, Reason::ClientClosed)),
             Err(SpliceStop::ToStalled) => Err(Reason::ClientSlow.into()),
             Err(SpliceStop::Deadline) => Err(Reason::RequestTimeout.into()),
         }
@@ -385,28 +387,13 @@ impl Relay<'_, '_> {
             return if run.is_empty() { Ok(()) } else { self.down.send(run).map_err(client_closed) };
         }
         while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
-            self.count(data.len() as u64);
+            add(&self.exchange.record.response_body_bytes, data.len());
             add(&self.exchange.record.wire.to_client, data.len());
             self.down.send(data).map_err(client_closed)?;
             // Tiny chunks must not become an endless list of tiny sends.
             self.exchange.room(self.down, self.exchange.worker.window()).await?;
         }
         Ok(())
-    }
-
-    async fn receive(&self, up: &Stream, cluster: &ClusterConfig) -> Result<io::Result<Chunk>, Failure> {
-        let exchange = self.exchange;
-        exchange.timer.arm(exchange.until(rt::now() + cluster.response_body_timeout));
-        poll_fn(|cx| {
-            if let Poll::Ready(received) = up.poll_recv(cx) {
-                return Poll::Ready(Ok(received));
-            }
-            if exchange.client.poll_reset(cx).is_ready() {
-                return Poll::Ready(Err(Reason::ClientClosed.into()));
-            }
-            exchange.timer.poll_expired(cx).map(|()| Err(exchange.timed_out(Reason::ResponseBodyTimeout)))
-        })
-        .await
     }
 }
 

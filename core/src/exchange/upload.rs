@@ -102,10 +102,10 @@ impl Upload {
         if !chunk.is_empty() {
             *exchange.unread.borrow_mut() = Some(chunk);
         }
-        let sum = exchange.record.request_body_bytes.get() + run.data_bytes;
-        exchange.record.request_body_bytes.set(sum);
+        let sum = &exchange.record.request_body_bytes;
+        add(sum, run.data_bytes);
         let max = exchange.listener.limits.body_bytes_max;
-        if max > 0 && sum > max {
+        if max > 0 && sum.get() > max {
             return Err(Reason::BodyTooLarge.into());
         }
         add(&exchange.record.wire.from_client, run.bytes.len());
