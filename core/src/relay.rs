@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringway_protocols::http1::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
 
-use crate::config::ListenerLimits;
+use crate::config::{ClusterConfig, ListenerLimits};
 use crate::io::{self as rt, Chunk, SpliceError, Stream, Timer};
 
 /// The longest run of received bytes that can be forwarded as it is.
@@ -50,6 +50,14 @@ pub fn take_data(decoder: &mut BodyDecoder, chunk: &mut Chunk) -> Result<Option<
 /// Trailers are fields like those of the head and share its limits.
 pub fn trailer_limits(limits: &ListenerLimits) -> TrailerLimits {
     TrailerLimits { bytes_max: limits.header_bytes_max, fields_max: limits.header_count_max }
+}
+
+/// The same for trailers of an origin.
+pub fn response_trailer_limits(cluster: &ClusterConfig) -> TrailerLimits {
+    TrailerLimits {
+        bytes_max: cluster.response_header_bytes_max,
+        fields_max: cluster.response_header_count_max,
+    }
 }
 
 /// How to move a stretch of a body by splice(2).

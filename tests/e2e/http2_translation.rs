@@ -13,6 +13,7 @@ each_driver! {
     bodies_of_every_length_pass_in_every_combination,
     trailers_of_a_request_pass_in_every_combination,
     trailers_of_a_response_pass_in_every_combination,
+    trailers_of_a_response_have_the_limits_of_the_cluster,
     interim_responses_pass_in_every_combination,
     responses_without_a_body_end_with_their_head,
     a_client_of_http10_gets_bare_data_from_an_origin_of_http2,
@@ -279,6 +280,49 @@ fn trailers_of_a_response_pass_in_every_combination(io: Io) {
             .collect();
         let expected = [("x-sum", "1"), ("x-last", "two words")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(trailers, expected, "client {client}, origin {http2}");
+    }
+}
+
+fn trailers_of_a_response_have_the_limits_of_the_cluster(io: Io) {
+    let combinations = COMBINATIONS.into_iter().chain([(false, false)]);
+    for (client, http2) in combinations {
+        for (count, passes) in [(4, true), (5, false)] {
+            let trailers: Vec<(String, String)> =
+                (0..count).map(|n| (format!("x-{n}"), n.to_string())).collect();
+            let lines: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let http1 =
+                format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n{lines}\r\n");
+            let origin = Origin::start(move |conn| {
+                if !http2 {
+                    while conn.request().is_some() {
+                        conn.send(&http1);
+                    }
+                    return;
+                }
+                let Some(mut conn) = Http2Conn::accept(conn, &[]) else { return };
+                while let Some(request) = conn.request() {
+                    conn.headers(request.id, &[(":status", "200")], false);
+                    conn.data(request.id, b"body", false);
+                    let fields: Vec<_> = trailers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                    conn.headers(request.id, &fields, true);
+                }
+            });
+            // The listener's own limit is another one.
+            let proxy =
+                proxy(io, &origin, http2).cluster("response: { headers_count: 4 }").set("headers-count", 30);
+            let proxy = proxy.start();
+            let what = format!("{count} trailers, client {client}, origin {http2}");
+            let whole = if client {
+                let mut client = Http2Client::connect(proxy.address());
+                let id = client.get("/");
+                client.try_response(id).is_ok()
+            } else {
+                let mut client = proxy.connect();
+                client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+                client.try_response("GET").is_ok_and(|response| response.status == 200)
+            };
+            assert_eq!(whole, passes, "{what}");
+        }
     }
 }
 

@@ -233,7 +233,7 @@ impl Exchange<'_> {
                 (true, _) => ConnectionField::None,
             },
         };
-        let mut decoder = BodyDecoder::new(response.body, &relay::trailer_limits(&self.listener.limits));
+        let mut decoder = BodyDecoder::new(response.body, &relay::response_trailer_limits(cluster));
         let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: false };
         // The first piece of the body goes out with the head.
         let first = match rest.as_mut() {

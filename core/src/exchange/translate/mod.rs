@@ -331,7 +331,7 @@ impl<'a> Exchange<'a> {
         drop(bytes);
         let mut source = match origin {
             Origin::Http1(upstream) => {
-                let limits = relay::trailer_limits(&self.listener.limits);
+                let limits = relay::response_trailer_limits(cluster);
                 Source::http1(&upstream.stream, BodyDecoder::new(response.body, &limits), rest)
             }
             Origin::Http2(origin) => Source::Http2(&origin.stream),
