@@ -4,6 +4,7 @@
 //! **Invariant:** nothing here uses Ringway's own parsers, so that a test never checks a rule with the code under test.
 
 pub mod client;
+pub mod hpack;
 pub mod http;
 pub mod http2;
 pub mod http2_origin;
