@@ -140,6 +140,8 @@ pub struct Http2Client {
     resets: BTreeMap<u32, u32>,
     /// Last streams and codes, in order.
     pub goaways: Vec<(u32, u32)>,
+    /// What WINDOW_UPDATE allowed by stream, 0 for the connection.
+    granted: BTreeMap<u32, usize>,
 }
 
 impl Http2Client {
@@ -165,6 +167,7 @@ impl Http2Client {
             complete: BTreeMap::new(),
             resets: BTreeMap::new(),
             goaways: Vec::new(),
+            granted: BTreeMap::new(),
         }
     }
 
@@ -218,7 +221,18 @@ impl Http2Client {
         let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
         let id = u32::from_be_bytes(header[5..9].try_into().expect("four bytes")) & (u32::MAX >> 1);
         let payload = wire.exactly(length)?;
-        Ok(Frame { kind: header[3], flags: header[4], id, payload })
+        let frame = Frame { kind: header[3], flags: header[4], id, payload };
+        if frame.kind == kind::WINDOW_UPDATE {
+            *self.granted.entry(id).or_default() += frame.number(0) as usize;
+        }
+        Ok(frame)
+    }
+
+    /// How many bytes of DATA may have been sent in all by now (RFC 9113 6.9), where this stream is the only one that
+    /// sends any and windows were 64 KiB - 1 at first.
+    pub fn allowed(&self, id: u32) -> usize {
+        let of = |id: u32| 65_535 + self.granted.get(&id).copied().unwrap_or_default();
+        of(id).min(of(0))
     }
 
     /// The next frame, acted on: SETTINGS and PING are answered, windows are opened, responses are collected.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod hpack;
 pub mod http;
 pub mod http2;
+pub mod http2_hostile;
 pub mod http2_origin;
 pub mod origin;
 pub mod peers;
