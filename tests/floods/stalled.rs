@@ -66,10 +66,11 @@ fn fifty_stalled_streams_do_not_hold_up_fifty_others(io: Io) {
         while client.any_frame().expect("a frame").id != id {}
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
-    // What each of them may hold back: a chunk of a receive buffer, and the stream and connection around it.
+    // What each of them may hold back: chunks of receive buffers, and the stream and connection around them. Some of it
+    // is what fifty large responses to the other client left with the allocator.
     let grown = process::resident_bytes(proxy.pid()).saturating_sub(before);
     println!("{} KiB for fifty stalled streams", grown >> 10);
-    assert!(grown < 50 * (256 << 10), "{} KiB for fifty stalled streams", grown >> 10);
+    assert!(grown < 50 * (512 << 10), "{} KiB for fifty stalled streams", grown >> 10);
     assert!(client.goaways.is_empty());
 }
 

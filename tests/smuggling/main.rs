@@ -8,6 +8,8 @@
 mod chunks;
 mod heads;
 mod hosts;
+mod http2;
+mod http2_origins;
 mod lengths;
 mod responses;
 mod split;
