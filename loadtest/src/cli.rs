@@ -14,7 +14,9 @@ use crate::client::ClientConfig;
 use crate::engine::{Engine, RunConfig};
 use crate::idle::{self, IdleConfig};
 use crate::load::args::{self, LoadArgs};
+use crate::load::codec::Protocol;
 use crate::load::compare::{self, AddedArgs};
+use crate::load::faults::{self, Delay, Faults};
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
 
@@ -53,6 +55,8 @@ enum Command {
     Origin {
         #[command(flatten)]
         origin: OriginArgs,
+        #[command(flatten)]
+        faults: FaultArgs,
         /// CPU to run on.
         #[arg(long)]
         cpu: Option<usize>,
@@ -97,12 +101,37 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct OriginArgs {
-    /// Address that the origin listens on.
-    #[arg(long, default_value = "127.0.0.1:9000")]
+    /// Address that the origin listens on; `:9000` is every address of this machine.
+    #[arg(long, default_value = "127.0.0.1:9000", value_parser = faults::parse_listen)]
     listen: SocketAddr,
-    /// Length of the body that the origin answers with, in bytes.
-    #[arg(long, default_value_t = 64)]
+    /// Length of the body that the origin answers with: 64, 1KiB, 2MiB.
+    #[arg(long, default_value = "64", visible_alias = "body", value_parser = faults::parse_bytes)]
     body_bytes: u64,
+}
+
+#[derive(Debug, Args)]
+struct FaultArgs {
+    /// How long answers take: 2ms, exponential:2ms (mean), lognormal:2ms (median).
+    #[arg(long, value_parser = faults::parse_delay)]
+    latency: Option<Delay>,
+    /// The share of requests that are answered 503: 0.1%.
+    #[arg(long, default_value = "0", value_parser = faults::parse_share)]
+    error_rate: f64,
+    /// The share of requests on which the connection is reset.
+    #[arg(long, default_value = "0", value_parser = faults::parse_share)]
+    reset_rate: f64,
+    /// Bodies are sent with so many bytes a second: 10KiB.
+    #[arg(long, value_parser = faults::parse_bytes)]
+    body_rate: Option<u64>,
+    /// What the origin speaks.
+    #[arg(long, value_enum, default_value = "http1")]
+    protocol: Protocol,
+    /// TLS is not built yet.
+    #[arg(long, hide = true)]
+    tls: bool,
+    /// The random numbers of the faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -178,8 +207,17 @@ fn run(command: Command) -> io::Result<ExitCode> {
             common.pin()?;
             run_client(Engine::new(client.connections)?, client, body_bytes, &common)
         }
-        Command::Origin { origin, cpu } => {
+        Command::Origin { origin, faults, cpu } => {
             cpu.map_or(Ok(()), affinity::pin)?;
+            if faults.tls || faults.protocol != Protocol::Http1 {
+                return Err(invalid("origin: only HTTP/1.1 in cleartext is built so far".to_owned()));
+            }
+            if faults.faults().any() {
+                let listener = std::net::TcpListener::bind(origin.listen).map_err(|error| {
+                    io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen))
+                })?;
+                faults::serve(&listener, origin.body_bytes, faults.faults(), faults.seed)?;
+            }
             Engine::new(4096)?.with_origin(origin.config())?.serve()?;
             Ok(ExitCode::SUCCESS)
         }
@@ -248,6 +286,17 @@ fn run_client(
     let report = engine.run(client, &run)?;
     common.print(&report, || report.to_string().trim_end().to_owned())?;
     Ok(ExitCode::from(if report.errors.total() == 0 { 0 } else { 3 }))
+}
+
+impl FaultArgs {
+    fn faults(&self) -> Faults {
+        Faults {
+            latency: self.latency,
+            errors: self.error_rate,
+            resets: self.reset_rate,
+            body_rate: self.body_rate,
+        }
+    }
 }
 
 impl OriginArgs {

@@ -206,3 +206,29 @@ fn errors_say_what_to_do() {
         assert!(text.contains(advice), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn the_faults_of_our_origin_are_seen_as_often_as_asked_for() {
+    let address =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let listen = address.to_string();
+    let mut origin = Command::new(env!("CARGO_BIN_EXE_ringway-load"))
+        .args(["origin", "--listen", &listen, "--body", "1KiB", "--error-rate", "20%", "--reset-rate", "5%"])
+        .args(["--latency", "exponential:1ms"])
+        .spawn()
+        .expect("the origin runs");
+    let end = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < end, "the origin does not listen");
+        std::thread::yield_now();
+    }
+    let (code, document, text) = load(&["-c", "8", "-n", "2000", &format!("http://{address}/")]);
+    origin.kill().and_then(|()| origin.wait()).expect("the origin ends");
+    assert_eq!(code, Some(3), "{text}");
+    let (errors, resets) = (count(&document, "/errors/status"), count(&document, "/errors/reset"));
+    // Five deviations of either count.
+    assert!((290..=470).contains(&errors), "seed 1: {text}");
+    assert!((50..=150).contains(&resets), "seed 1: {text}");
+    assert_eq!(count(&document, "/statuses/503"), errors, "{text}");
+    assert_eq!(count(&document, "/summary/requests") + resets, 2000, "{text}");
+}

@@ -11,6 +11,7 @@ pub mod arrivals;
 pub mod codec;
 pub mod compare;
 pub mod config;
+pub mod faults;
 pub mod html;
 pub mod knee;
 pub mod random;
