@@ -1,4 +1,5 @@
-//! The load tester: closed- and open-loop HTTP/1.1 clients and an origin, in one very light process.
+//! The load tester. [`load`] measures any server; the rest is closed- and open-loop HTTP/1.1 clients and an origin in one
+//! very light process, which `ringway-bench compare` uses.
 //!
 //! Client and origin share one thread and one ring, and talk to the kernel directly, because the tester must cost
 //! less CPU per request than any proxy that it measures. What it does not do: keep bodies (they are counted and
