@@ -512,7 +512,7 @@ fn one_byte_window_updates_do_not_make_one_byte_frames(io: Io) {
     let mut client = Http2Client::begin(proxy.connect(), &[(WINDOW, 4096)]);
     client.settled();
     let id = client.get("/");
-    let mut data = |client: &mut Http2Client, wanted: usize| {
+    let data = |client: &mut Http2Client, wanted: usize| {
         let (mut frames, mut bytes) = (0, 0);
         while bytes < wanted {
             let frame = client.any_frame().expect("a frame");

@@ -1,5 +1,8 @@
 //! Other protocols over streams: WebSocket by extended CONNECT (RFC 8441), and CONNECT (RFC 9113 8.5).
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use ringway_tests::http2::{Frame, Http2Client, Instead, code};
 use ringway_tests::http2_origin::Http2Conn;
 use ringway_tests::origin::{Conn, End};
@@ -38,9 +41,7 @@ fn switching(then: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
     Origin::start(move |conn| {
         let Some(head) = conn.request_head() else { return };
         let head = String::from_utf8(head).expect("text");
-        let key = head
-            .lines()
-            .find_map(|line| line.to_lowercase().starts_with("sec-websocket-key:").then_some(line));
+        let key = head.lines().find(|line| line.to_lowercase().starts_with("sec-websocket-key:"));
         let key = key.expect("a key").split_once(':').expect("a field").1.trim();
         assert_eq!(key.len(), 24, "{key}");
         conn.send(format!(
@@ -52,12 +53,22 @@ fn switching(then: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
     })
 }
 
-/// RFC 6455 4.2.2, by openssl: not by the code under test.
+/// RFC 6455 4.2.2, by the tools of the system: not by the code under test.
 fn accept_of(key: &str) -> String {
-    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let script = format!("printf %s '{text}' | sha1sum | cut -d' ' -f1 | xxd -r -p | base64");
-    let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    let digest = piped("sha1sum", format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes());
+    let byte = |at: usize| u8::from_str_radix(&digest[at..at + 2], 16).expect("hexadecimal digits");
+    let bytes: Vec<u8> = (0..40).step_by(2).map(byte).collect();
+    piped("base64", &bytes).trim().to_owned()
+}
+
+/// What a program of the system makes of its input.
+fn piped(program: &str, input: &[u8]) -> String {
+    let mut command = Command::new(program);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a program of coreutils");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 fn echo(conn: &mut Conn) {
