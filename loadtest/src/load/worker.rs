@@ -310,8 +310,16 @@ impl<'a> Worker<'a> {
         let mut ended = std::mem::take(&mut self.ended);
         for end in ended.drain(..) {
             let Some(active) = self.connections[index as usize].remove(end.tag) else { continue };
-            self.in_flight -= 1;
-            self.count(&active, &end, now);
+            match end.failure {
+                // A stream that was reset has no answer: it must not count as one, nor as a latency.
+                Some(failure @ (Failure::Stream | Failure::Refused | Failure::Malformed)) => {
+                    self.lose(&active, failure);
+                }
+                _ => {
+                    self.in_flight -= 1;
+                    self.count(&active, &end, now);
+                }
+            }
             let think =
                 self.config.requests.get(active.kind as usize).map_or(Duration::ZERO, |kind| kind.think);
             if !think.is_zero() {
