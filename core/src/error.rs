@@ -53,6 +53,8 @@ pub enum Reason {
     Http2UnknownFrames,
     Http2ClosedFrames,
     Http2SettingsTimeout,
+    UpstreamNotGrpc,
+    UpstreamNoGrpcStatus,
     Internal,
 }
 
@@ -72,65 +74,70 @@ pub struct ReasonInfo {
     /// Status of the local reply, where one can still be sent (499 is only logged).
     pub status: u16,
     pub fault: Fault,
+    /// The status of a gRPC call that ends so.
+    pub grpc: Status,
     /// What a person reads.
     pub text: &'static str,
 }
 
 macro_rules! reasons {
-    ($($reason:ident $code:literal $status:literal $fault:ident $text:literal;)*) => {
+    ($($reason:ident $code:literal $status:literal $fault:ident $grpc:ident $text:literal;)*) => {
         /// Every reason, in the order of the enum.
         pub const REASONS: &[ReasonInfo] = &[$(ReasonInfo {
-            reason: Reason::$reason, code: $code, status: $status, fault: Fault::$fault, text: $text,
+            reason: Reason::$reason, code: $code, status: $status, fault: Fault::$fault,
+            grpc: Status::$grpc, text: $text,
         }),*];
     };
 }
 
 reasons! {
-    BadRequest "bad_request" 400 Client "the request is not valid HTTP";
-    HeadTooLarge "head_too_large" 431 Client "the request head is larger than the listener accepts";
-    TargetTooLong "target_too_long" 414 Client "the request target is longer than the listener accepts";
-    TooManyFields "too_many_fields" 431 Client "the request has more header fields than the listener accepts";
-    BodyTooLarge "body_too_large" 413 Client "the request body is larger than the listener accepts";
-    ExpectationFailed "expectation_failed" 417 Client "the expectation of the request is not known";
-    MethodNotAllowed "method_not_allowed" 405 Client "the route does not allow this method";
-    MisdirectedRequest "misdirected_request" 421 Client "this connection does not serve that host";
-    NoRoute "no_route" 404 Client "no route matches the host and path";
-    HeaderTimeout "header_timeout" 408 Client "the request head did not arrive in time";
-    RequestBodyTimeout "request_body_timeout" 408 Client "the request body made no progress in time";
-    ClientClosed "client_closed" 499 Client "the client went away before the response was complete";
-    ClientSlow "client_slow" 499 Client "the client read nothing of the response for too long";
-    ConnectionLimit "connection_limit" 503 Proxy "the listener is at its connection limit";
-    ClientConnectionLimit "client_connection_limit" 429 Client "this client has too many connections";
-    ConnectFailed "connect_failed" 502 Upstream "no connection to the upstream could be made";
-    ConnectTimeout "connect_timeout" 504 Upstream "the upstream did not accept a connection in time";
-    NoEndpoint "no_endpoint" 503 Upstream "the cluster has no endpoint at the moment";
-    UpstreamReset "upstream_reset" 502 Upstream "the upstream reset the connection";
-    UpstreamClosed "upstream_closed" 502 Upstream "the upstream closed the connection before its response was complete";
-    UpstreamBadResponse "upstream_bad_response" 502 Upstream "the response of the upstream is not valid HTTP";
-    UpstreamHeadTooLarge "upstream_head_too_large" 502 Upstream "the response head is larger than the cluster accepts";
-    ResponseHeadTimeout "response_head_timeout" 504 Upstream "the upstream did not answer in time";
-    ResponseBodyTimeout "response_body_timeout" 504 Upstream "the response body made no progress in time";
-    RequestTimeout "request_timeout" 504 Upstream "the whole exchange took longer than its route allows";
-    UpstreamLimit "upstream_limit" 503 Proxy "the cluster is at its connection limit";
-    UpgradeRefused "upgrade_refused" 502 Upstream "the upstream switched to a protocol that the route does not allow";
-    TunnelIdle "tunnel_idle" 504 Client "the tunnel carried nothing for too long";
-    MemoryLimit "memory_limit" 503 Proxy "the worker is at its memory limit";
-    Draining "draining" 503 Proxy "the proxy is shutting down";
-    Http2ProtocolError "http2_protocol_error" 400 Client "the client broke a rule of HTTP/2";
-    Http2RapidReset "http2_rapid_reset" 400 Client "the client reset streams faster than it may";
-    Http2OwnResets "http2_own_resets" 400 Client "the client made the proxy reset streams faster than it may";
-    Http2ContinuationFlood "http2_continuation_flood" 400 Client "a header block of the client has too many CONTINUATION frames";
-    Http2HeaderFlood "http2_header_flood" 400 Client "a header block of the client is too large to be read";
-    Http2EmptyFrames "http2_empty_frames" 400 Client "the client sent too many empty frames";
-    Http2ControlFlood "http2_control_flood" 400 Client "the client sent too many SETTINGS, PING or GOAWAY frames";
-    Http2PriorityFlood "http2_priority_flood" 400 Client "the client sent too many PRIORITY frames";
-    Http2WindowFlood "http2_window_flood" 400 Client "the client sent too many WINDOW_UPDATE frames";
-    Http2QueuedControl "http2_queued_control" 400 Client "the client does not read the answers that it makes necessary";
-    Http2RefusedStreams "http2_refused_streams" 400 Client "the client opened too many streams that were refused";
-    Http2UnknownFrames "http2_unknown_frames" 400 Client "the client sent too many frames of unknown types";
-    Http2ClosedFrames "http2_closed_frames" 400 Client "the client sent too many frames for streams that have ended";
-    Http2SettingsTimeout "http2_settings_timeout" 400 Client "the client did not acknowledge the settings in time";
-    Internal "internal" 500 Proxy "the proxy met an error of its own";
+    BadRequest "bad_request" 400 Client Internal "the request is not valid HTTP";
+    HeadTooLarge "head_too_large" 431 Client ResourceExhausted "the request head is larger than the listener accepts";
+    TargetTooLong "target_too_long" 414 Client Internal "the request target is longer than the listener accepts";
+    TooManyFields "too_many_fields" 431 Client ResourceExhausted "the request has more header fields than the listener accepts";
+    BodyTooLarge "body_too_large" 413 Client ResourceExhausted "the request body is larger than the listener accepts";
+    ExpectationFailed "expectation_failed" 417 Client Internal "the expectation of the request is not known";
+    MethodNotAllowed "method_not_allowed" 405 Client Internal "the route does not allow this method";
+    MisdirectedRequest "misdirected_request" 421 Client Unimplemented "this connection does not serve that host";
+    NoRoute "no_route" 404 Client Unimplemented "no route matches the host and path";
+    HeaderTimeout "header_timeout" 408 Client Unavailable "the request head did not arrive in time";
+    RequestBodyTimeout "request_body_timeout" 408 Client DeadlineExceeded "the request body made no progress in time";
+    ClientClosed "client_closed" 499 Client Cancelled "the client went away before the response was complete";
+    ClientSlow "client_slow" 499 Client Cancelled "the client read nothing of the response for too long";
+    ConnectionLimit "connection_limit" 503 Proxy Unavailable "the listener is at its connection limit";
+    ClientConnectionLimit "client_connection_limit" 429 Client ResourceExhausted "this client has too many connections";
+    ConnectFailed "connect_failed" 502 Upstream Unavailable "no connection to the upstream could be made";
+    ConnectTimeout "connect_timeout" 504 Upstream Unavailable "the upstream did not accept a connection in time";
+    NoEndpoint "no_endpoint" 503 Upstream Unavailable "the cluster has no endpoint at the moment";
+    UpstreamReset "upstream_reset" 502 Upstream Unavailable "the upstream reset the connection";
+    UpstreamClosed "upstream_closed" 502 Upstream Unavailable "the upstream closed the connection before its response was complete";
+    UpstreamBadResponse "upstream_bad_response" 502 Upstream Internal "the response of the upstream is not valid HTTP";
+    UpstreamHeadTooLarge "upstream_head_too_large" 502 Upstream ResourceExhausted "the response head is larger than the cluster accepts";
+    ResponseHeadTimeout "response_head_timeout" 504 Upstream DeadlineExceeded "the upstream did not answer in time";
+    ResponseBodyTimeout "response_body_timeout" 504 Upstream DeadlineExceeded "the response body made no progress in time";
+    RequestTimeout "request_timeout" 504 Upstream DeadlineExceeded "the whole exchange took longer than its route allows";
+    UpstreamLimit "upstream_limit" 503 Proxy Unavailable "the cluster is at its connection limit";
+    UpgradeRefused "upgrade_refused" 502 Upstream Internal "the upstream switched to a protocol that the route does not allow";
+    TunnelIdle "tunnel_idle" 504 Client Unavailable "the tunnel carried nothing for too long";
+    MemoryLimit "memory_limit" 503 Proxy ResourceExhausted "the worker is at its memory limit";
+    Draining "draining" 503 Proxy Unavailable "the proxy is shutting down";
+    Http2ProtocolError "http2_protocol_error" 400 Client Internal "the client broke a rule of HTTP/2";
+    Http2RapidReset "http2_rapid_reset" 400 Client ResourceExhausted "the client reset streams faster than it may";
+    Http2OwnResets "http2_own_resets" 400 Client ResourceExhausted "the client made the proxy reset streams faster than it may";
+    Http2ContinuationFlood "http2_continuation_flood" 400 Client ResourceExhausted "a header block of the client has too many CONTINUATION frames";
+    Http2HeaderFlood "http2_header_flood" 400 Client ResourceExhausted "a header block of the client is too large to be read";
+    Http2EmptyFrames "http2_empty_frames" 400 Client ResourceExhausted "the client sent too many empty frames";
+    Http2ControlFlood "http2_control_flood" 400 Client ResourceExhausted "the client sent too many SETTINGS, PING or GOAWAY frames";
+    Http2PriorityFlood "http2_priority_flood" 400 Client ResourceExhausted "the client sent too many PRIORITY frames";
+    Http2WindowFlood "http2_window_flood" 400 Client ResourceExhausted "the client sent too many WINDOW_UPDATE frames";
+    Http2QueuedControl "http2_queued_control" 400 Client ResourceExhausted "the client does not read the answers that it makes necessary";
+    Http2RefusedStreams "http2_refused_streams" 400 Client ResourceExhausted "the client opened too many streams that were refused";
+    Http2UnknownFrames "http2_unknown_frames" 400 Client ResourceExhausted "the client sent too many frames of unknown types";
+    Http2ClosedFrames "http2_closed_frames" 400 Client ResourceExhausted "the client sent too many frames for streams that have ended";
+    Http2SettingsTimeout "http2_settings_timeout" 400 Client Internal "the client did not acknowledge the settings in time";
+    UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
+    UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
+    Internal "internal" 500 Proxy Internal "the proxy met an error of its own";
 }
 
 impl Reason {
@@ -142,33 +149,6 @@ impl Reason {
 
     pub fn code(self) -> &'static str {
         self.info().code
-    }
-
-    /// Status of the local reply to a call of gRPC. `Unavailable` is what clients try again.
-    pub fn grpc_status(self) -> Status {
-        match self {
-            Reason::HeadTooLarge
-            | Reason::TargetTooLong
-            | Reason::TooManyFields
-            | Reason::BodyTooLarge
-            | Reason::ClientConnectionLimit
-            | Reason::MemoryLimit => Status::ResourceExhausted,
-            Reason::NoRoute | Reason::MethodNotAllowed => Status::Unimplemented,
-            Reason::ClientClosed | Reason::ClientSlow => Status::Cancelled,
-            Reason::HeaderTimeout
-            | Reason::RequestBodyTimeout
-            | Reason::ResponseHeadTimeout
-            | Reason::ResponseBodyTimeout
-            | Reason::RequestTimeout
-            | Reason::TunnelIdle => Status::DeadlineExceeded,
-            Reason::BadRequest
-            | Reason::ExpectationFailed
-            | Reason::UpstreamBadResponse
-            | Reason::UpstreamHeadTooLarge
-            | Reason::UpgradeRefused
-            | Reason::Internal => Status::Internal,
-            _ => Status::Unavailable,
-        }
     }
 
     /// Status of the local reply.
@@ -188,6 +168,16 @@ mod tests {
             assert_eq!(info.reason.info().code, info.code);
         }
         assert_eq!(REASONS.len(), Reason::Internal as usize + 1);
+    }
+
+    #[test]
+    fn the_handbook_lists_every_reason_with_its_statuses() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+        let handbook = std::fs::read_to_string(path).expect("docs/operations.md");
+        for info in REASONS {
+            let row = format!("| `{}` | {} | `{}` | ", info.code, info.status, info.grpc.name());
+            assert!(handbook.contains(&row), "docs/operations.md does not hold: {row}");
+        }
     }
 
     #[test]

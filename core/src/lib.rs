@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod downstream;
 pub mod error;
 pub mod exchange;
+pub mod grpc;
 pub mod head_buffer;
 pub mod http2;
 pub mod io;

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
-use ringway_protocols::grpc::Status;
-
 use crate::error::Reason;
+use crate::grpc::CallOutcome;
 
 /// One finished exchange. Borrowed from the exchange's own state: nothing is copied to make it.
 #[derive(Debug)]
@@ -32,8 +31,6 @@ pub struct Outcome<'a> {
     pub request_id: &'a [u8],
     /// Status sent to the client, or 499 where it went away before one was.
     pub status: u16,
-    /// How a call of gRPC ended; `None` where the exchange was none.
-    pub grpc_status: Option<Status>,
     /// Why, where the proxy answered itself or cut the exchange.
     pub reason: Option<Reason>,
     /// Body bytes received from and sent to the client, framing not counted.
@@ -43,6 +40,8 @@ pub struct Outcome<'a> {
     pub attempts: u32,
     /// Whether the upstream connection came out of the pool.
     pub upstream_reused: bool,
+    /// What is known besides where the exchange is a gRPC call.
+    pub grpc: Option<CallOutcome<'a>>,
     pub phases: Phases,
 }
 

@@ -12,6 +12,8 @@ use crate::exchange::Failure;
 /// A reply of the proxy's own.
 pub struct LocalReply<'a> {
     pub failure: Failure,
+    /// A gRPC call is answered with a head alone; these are its lines.
+    pub grpc: Option<Vec<u8>>,
     /// The `Accept` of the request.
     pub accept: &'a [u8],
     /// The request was HEAD: the length is given, the body is not.
@@ -26,6 +28,12 @@ impl LocalReply<'_> {
     /// Appends the whole reply to `out`; returns the bytes of its body that were written.
     pub fn render(&self, out: &mut Vec<u8>) -> u64 {
         let reason = self.failure.reason;
+        if let Some(lines) = &self.grpc {
+            out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
+            out.extend_from_slice(lines);
+            self.render_common(out);
+            return 0;
+        }
         let json = wants_json(self.accept);
         let mut body = Vec::with_capacity(128);
         // Writing to a vector cannot fail.
@@ -81,6 +89,12 @@ impl LocalReply<'_> {
             reason.status(),
             reason_phrase(reason.status())
         );
+        self.render_common(out);
+    }
+
+    /// The rest of the head, whatever it is the head of.
+    fn render_common(&self, out: &mut Vec<u8>) {
+        let reason = self.failure.reason;
         // RFC 9110 section 6.6.1: here Ringway is the origin of the message.
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut date = String::with_capacity(32);
@@ -117,6 +131,7 @@ pub fn unread_refusal(reason: Reason, reason_header: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     LocalReply {
         failure: reason.into(),
+        grpc: None,
         accept: b"",
         head_only: false,
         keep_alive: false,
@@ -146,6 +161,7 @@ mod tests {
         let failure = Failure { reason, detail: String::new() };
         let reply = LocalReply {
             failure,
+            grpc: None,
             accept,
             head_only: false,
             keep_alive: true,

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
+use crate::grpc::health;
 use crate::http2::{self, server::Runners};
 use crate::io::{self as rt, Address, TaskId, mailbox};
 use crate::listener::{self, Handover, ListenerSlot};
 use crate::outcome::Outcome;
 use crate::shared::Shared;
+use crate::stats::grpc::MethodSlots;
 use crate::stats::{Labels, WorkerStats};
 use crate::upstream::Cluster;
 use crate::upstream::borrow::{self, BorrowRequest, Loan, Tickets};
@@ -60,6 +62,7 @@ pub struct Worker {
     pub tickets: Tickets,
     /// Tasks for the exchanges of HTTP/2 streams.
     pub runners: Runners,
+    methods: MethodSlots,
     access_log: RefCell<AccessLog>,
     view: RefCell<Rc<View>>,
     listeners: RefCell<Vec<ActiveListener>>,
@@ -100,6 +103,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         stats,
         tickets: Tickets::default(),
         runners: Runners::default(),
+        methods: MethodSlots::default(),
         access_log: RefCell::new(access_log),
         view: RefCell::new(Rc::new(View { generation: Arc::clone(&generation), clusters: Vec::new() })),
         listeners: RefCell::default(),
@@ -218,6 +222,14 @@ impl Worker {
     /// Accounts for one finished exchange, once.
     pub fn finish(&self, labels: &Labels, outcome: &Outcome<'_>) {
         self.stats.on_exchange(labels, outcome);
+        if let Some(call) = &outcome.grpc {
+            let slot = self.methods.slot(&self.stats, call);
+            self.stats.on_call(
+                slot,
+                call,
+                outcome.phases.ended.saturating_duration_since(outcome.phases.started),
+            );
+        }
         self.access_log.borrow_mut().on_exchange(labels, outcome);
     }
 
@@ -250,11 +262,26 @@ impl Worker {
             kept.map_or_else(|| Rc::new(Cluster::new(Arc::clone(cluster), self.id, &self.shared)), Rc::clone)
         });
         let clusters: Vec<_> = clusters.collect();
+        let new = clusters.iter().filter(|cluster| !old.clusters.iter().any(|old| Rc::ptr_eq(old, cluster)));
+        let new: Vec<_> = new.map(Rc::clone).collect();
         for resolved in &generation.resolved {
             clusters.iter().for_each(|cluster| cluster.resolved(resolved));
         }
         *self.view.borrow_mut() = Rc::new(View { generation: Arc::clone(&generation), clusters });
         self.configure_listeners(&generation.config, sockets);
+        self.watch_health(&new);
+    }
+
+    /// One worker asks endpoints for their health, and all know the answers.
+    fn watch_health(self: &Rc<Self>, clusters: &[Rc<Cluster>]) {
+        if self.id != 0 {
+            return;
+        }
+        for cluster in clusters.iter().filter(|cluster| cluster.config.health.is_some()) {
+            for index in 0..cluster.endpoints.len() {
+                rt::spawn(health::watch(Rc::clone(self), Rc::downgrade(cluster), index));
+            }
+        }
     }
 
     fn configure_listeners(self: &Rc<Self>, config: &Config, sockets: Vec<(usize, OwnedFd)>) {
@@ -321,19 +348,23 @@ impl Worker {
                 self.stats.listener(labels, index).connections_open.set(open);
             }
         }
-        let (mut idle, mut open) = (0, 0);
+        let (mut idle, mut open, mut unhealthy) = (0, 0, 0);
         for (index, cluster) in view.clusters.iter().enumerate() {
             let mut of_cluster = 0;
             for (at, endpoint) in cluster.endpoints.iter().enumerate() {
                 let (waiting, busy) = (endpoint.pool.len() as u64, u64::from(endpoint.active()));
                 self.stats.endpoint(labels, index, at).connections_open.set(waiting + busy);
                 idle += waiting;
+                // All workers see the same: one says so.
+                let asked = self.id == 0 && cluster.config.health.is_some();
+                unhealthy += u64::from(asked && !endpoint.is_healthy());
                 of_cluster += waiting + busy;
             }
             self.stats.cluster(labels, index).connections_open.set(of_cluster);
             open += of_cluster;
         }
         self.stats.pool.idle.set(idle);
+        self.stats.pool.unhealthy.set(unhealthy);
         self.stats.pool.open.set(open);
         self.publish_io(rt::counters());
     }

@@ -101,6 +101,9 @@ variables! {
     DurationUs "duration_us" "microseconds from the first byte of the request to the end of the exchange";
     Attempts "attempts" "requests sent upstream for this exchange (2 and more: it was retried)";
     UpstreamReused "upstream_reused" "whether the upstream connection came out of the pool: `true` or `false`";
+    GrpcService "grpc_service" "service of a gRPC call, such as `package.Service`";
+    GrpcMethod "grpc_method" "method of a gRPC call";
+    GrpcStatus "grpc_status" "status of a gRPC call, such as `DEADLINE_EXCEEDED`";
 }
 
 impl Format {
@@ -251,6 +254,9 @@ impl Line<'_> {
             Variable::FirstByteUs => self.micros(phases.head_received, phases.first_byte),
             Variable::DurationUs => self.micros(phases.started, Some(phases.ended)),
             Variable::Attempts => self.number(u64::from(outcome.attempts)),
+            Variable::GrpcService => self.text(outcome.grpc.map_or(b"", |call| call.service)),
+            Variable::GrpcMethod => self.text(outcome.grpc.map_or(b"", |call| call.method)),
+            Variable::GrpcStatus => self.text(outcome.grpc.map_or("", |call| call.status.name()).as_bytes()),
             Variable::UpstreamReused => {
                 self.out.extend_from_slice(if outcome.upstream_reused { b"true" } else { b"false" });
             }

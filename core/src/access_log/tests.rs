@@ -67,12 +67,12 @@ fn log_one(log: &mut AccessLog, target: &[u8]) {
         referer: b"",
         request_id: b"",
         status: 200,
-        grpc_status: None,
         reason: None,
         request_body_bytes: 0,
         response_body_bytes: 0,
         attempts: 0,
         upstream_reused: false,
+        grpc: None,
         phases,
     };
     log.on_exchange(&Labels::default(), &outcome);

@@ -54,7 +54,13 @@ impl<'a> Assembly<'a> {
                 cluster.at,
             );
             self.doubtful(&cluster.own, &path);
-            clusters.push(Arc::new(build::cluster(&name, endpoints, &View { base, own: &cluster.own })));
+            let built = build::cluster(&name, endpoints, &View { base, own: &cluster.own });
+            if let Some((expected, found)) = check::health(&built) {
+                let place = self.file.place(cluster.at);
+                let key = format!("{path}.{}", Setting::of(Id::HealthGrpc).key);
+                self.findings.push(ConfigError::mismatch(place, key, expected, found));
+            }
+            clusters.push(Arc::new(built));
         }
         let (routes, route_owns) = self.routes(&listener_names, &cluster_names);
         let sources = Sources {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ringway_policies::path::{EncodedSlash, PathRules};
+use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 
@@ -12,8 +13,9 @@ use super::layer::{Layer, Own, View};
 use super::settings::Id;
 use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
-    EndpointConfig, ForwardedConfig, ForwardedStyle, Http2Config, IoChoice, ListenerConfig, ListenerLimits,
-    MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion, RouteConfig, UpstreamProtocol,
+    EndpointConfig, ForwardedConfig, ForwardedStyle, GrpcRouteConfig, HealthConfig, Http2Config, IoChoice,
+    ListenerConfig, ListenerLimits, MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion,
+    RouteConfig, UpstreamProtocol,
 };
 use crate::access_log;
 use crate::io::Address;
@@ -61,6 +63,7 @@ pub(super) fn process(
         drain_timeout: view.duration(Id::DrainTimeout),
         buffers: buffers(&view, host, workers),
         splice_bytes_min: view.number(Id::Splice),
+        grpc_methods: view.tokens(Id::GrpcMethods),
         generations_max: view.number_as(Id::Generations),
         wait_nr: view.number_as(Id::WaitNr),
         min_wait_usec: u32::try_from(view.duration(Id::MinWait).as_micros()).unwrap_or(0),
@@ -189,6 +192,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             requests_max: view.number(Id::Requests),
         },
         http2: http2(view),
+        grpc_health: view.bool(Id::GrpcHealth),
     }
 }
 
@@ -266,7 +270,24 @@ pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_
             _ => UpstreamProtocol::Http1,
         },
         multiplex: multiplex(view),
+        health: health(view),
     }
+}
+
+fn health(view: &View<'_>) -> Option<HealthConfig> {
+    let service = match view.word(Id::HealthGrpc) {
+        Some("off") => return None,
+        Some(_) => String::new(),
+        None => view.text(Id::HealthGrpc)?,
+    };
+    Some(HealthConfig {
+        service,
+        interval: view.duration(Id::HealthInterval),
+        timeout: view.duration(Id::HealthTimeout),
+        healthy_after: view.number_as(Id::HealthHealthy),
+        unhealthy_after: view.number_as(Id::HealthUnhealthy),
+        panic_percent: view.number_as(Id::HealthPanic),
+    })
 }
 
 fn multiplex(view: &View<'_>) -> MultiplexConfig {
@@ -316,5 +337,11 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         upgrades: view.tokens(Id::Upgrades),
         tunnel_idle_timeout: view.duration(Id::TunnelIdleTimeout),
         connect: view.bool(Id::Connect),
+        grpc: GrpcRouteConfig {
+            idle_timeout: view.duration(Id::GrpcIdleTimeout),
+            retry_on: view.tokens(Id::GrpcRetryOn).iter().filter_map(|word| Status::find(word)).collect(),
+            attempts_max: view.number_as(Id::GrpcAttempts),
+            web_origins: view.tokens(Id::GrpcWebOrigins),
+        },
     }
 }

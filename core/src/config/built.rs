@@ -10,6 +10,7 @@ pub use ringway_policies::cidr::{Cidr, CidrSet};
 pub use ringway_policies::forwarded::ForwardedStyle;
 pub use ringway_policies::path::PathRules;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+use ringway_protocols::grpc::Status;
 use ringway_protocols::http2::ConnectionConfig;
 
 use super::{ConfigError, Layer, Own};
@@ -63,6 +64,8 @@ pub struct ProcessConfig {
     pub buffers: BufferConfig,
     /// Bodies of at least this many bytes leave user space out by `splice(2)`; 0 switches it off.
     pub splice_bytes_min: u64,
+    /// gRPC methods with statistics from the start.
+    pub grpc_methods: Vec<String>,
     /// Old generations that may still be in use by running exchanges before a reload is refused.
     pub generations_max: usize,
     /// A deferred item budget for one loop turn and the wait that fills it (io_uring only).
@@ -125,6 +128,8 @@ pub struct ListenerConfig {
     pub forwarded: ForwardedConfig,
     pub limits: ListenerLimits,
     pub http2: Http2Config,
+    /// Calls of `grpc.health.v1.Health` are answered here.
+    pub grpc_health: bool,
 }
 
 /// What a listener accepts from one connection, and from all of them.
@@ -199,6 +204,22 @@ pub struct ClusterConfig {
     pub send_proxy_protocol: Option<ProxyProtocolVersion>,
     pub protocol: UpstreamProtocol,
     pub multiplex: MultiplexConfig,
+    /// `None`: endpoints are taken to be healthy.
+    pub health: Option<HealthConfig>,
+}
+
+/// How endpoints are asked for their health, with `grpc.health.v1.Health/Check`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthConfig {
+    /// The service asked about; empty: the server as a whole.
+    pub service: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Good answers in a row that make an endpoint healthy, and failures that make it unhealthy.
+    pub healthy_after: u32,
+    pub unhealthy_after: u32,
+    /// Below this share of healthy endpoints, health is ignored.
+    pub panic_percent: u32,
 }
 
 /// What the endpoints of a cluster speak.
@@ -271,6 +292,19 @@ pub struct RouteConfig {
     pub tunnel_idle_timeout: Duration,
     /// Whether CONNECT is answered with a tunnel to the cluster.
     pub connect: bool,
+    pub grpc: GrpcRouteConfig,
+}
+
+/// What a route does with gRPC calls.
+#[derive(Debug, Clone)]
+pub struct GrpcRouteConfig {
+    /// How long a call may be silent.
+    pub idle_timeout: Duration,
+    /// Statuses of a trailers-only response after which a call is sent again.
+    pub retry_on: Vec<Status>,
+    pub attempts_max: u32,
+    /// Origins of pages that may make gRPC-Web calls; `*` for all.
+    pub web_origins: Vec<String>,
 }
 
 /// The match table over routes.

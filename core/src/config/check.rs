@@ -11,7 +11,7 @@ use super::settings::{Id, Setting};
 use super::tree::SourceFile;
 use super::units::{format_duration, format_size};
 use super::value::Value;
-use super::{Config, ProcessConfig};
+use super::{ClusterConfig, Config, ProcessConfig, UpstreamProtocol};
 use crate::io::Address;
 
 /// Names looked at for a suggestion.
@@ -182,6 +182,13 @@ pub(super) fn process(
         let problem = format!("the admin listener on {admin} can be read from other machines");
         findings.push(ConfigError::new(place(Id::AdminBind), key(Id::AdminBind), problem).warning());
     }
+}
+
+/// Health checks that cannot work: what is expected, and what was found.
+pub(super) fn health(cluster: &ClusterConfig) -> Option<(&'static str, &'static str)> {
+    let clash = cluster.health.is_some() && cluster.protocol == UpstreamProtocol::Http1;
+    clash
+        .then_some(("`off` in a cluster that speaks HTTP/1.1: gRPC needs `protocol: http2`", "health checks"))
 }
 
 /// Bytes in flight against the memory limit. Only values that somebody wrote can be wrong: `auto` fits.

@@ -96,7 +96,6 @@ const CLUSTER: Structure = Structure {
     later: &[
         ("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`"),
         ("tls", ""),
-        ("health", ""),
         ("outlier", ""),
         ("limits", "`pool.connections` bounds the connections of an endpoint"),
     ],

@@ -93,6 +93,10 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     if http2 > 0 {
         cluster.protocol = UpstreamProtocol::Http2;
     }
+    if let Some((expected, found)) = check::health(&cluster) {
+        let id = Id::HealthGrpc;
+        findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
+    }
     let parts = RouteParts { path_prefix: "/".to_owned(), ..RouteParts::default() };
     let route = Arc::new(build::route("default".to_owned(), parts, &view));
     let sources = Sources { base, ..Sources::default() };

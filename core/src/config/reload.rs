@@ -31,6 +31,7 @@ impl Config {
         let reloaded = ProcessConfig {
             drain_timeout: self.process.drain_timeout,
             generations_max: self.process.generations_max,
+            grpc_methods: self.process.grpc_methods.clone(),
             ..old.process.clone()
         };
         self.process = reloaded;

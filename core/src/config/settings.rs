@@ -143,6 +143,8 @@ settings! {
     WaitNr: Process "uring.wait_nr" "uring-wait-nr", count(1, 4096), &[], "1", Restart;
     /// How long a worker waits for `wait_nr` completions before it takes fewer (io_uring only).
     MinWait: Process "uring.min_wait" "uring-min-wait", Kind::Duration { min: Duration::from_micros(1), max: Duration::from_millis(10), zero: Some("off") }, &[], "0", Restart;
+    /// gRPC methods with statistics of their own from the start; others get theirs when they are first seen, as long as there are fewer than 1,000.
+    GrpcMethods: Process "grpc.methods" "grpc-methods", Kind::Methods, &["seen"], "seen", Reload;
 
     /// Peers that must send a PROXY protocol header (v1 or v2): address blocks, `true` for every peer, `false` for none.
     ProxyProtocol: Listener "proxy_protocol" "proxy-protocol", Kind::Cidrs, &["true", "false"], "false", Reload;
@@ -225,6 +227,8 @@ settings! {
     Http2ClosedFrames: Listener "http2.abuse.closed_frames" "http2-closed-frames", count(1, 1_000_000), &[], "2000", Reload;
     /// Answers that may wait for a client that reads nothing but goes on asking.
     Http2QueuedBytes: Listener "http2.abuse.queued_bytes" "http2-queued-bytes", size(4 * KIB, 16 * MIB), &[], "64KiB", Reload;
+    /// Whether calls of grpc.health.v1.Health are answered here: SERVING, or NOT_SERVING once the proxy drains.
+    GrpcHealth: Listener "grpc.health" "grpc-health", Kind::Bool, &[], "false", Reload;
 
     /// What endpoints speak. `auto` greets an endpoint in HTTP/2 once and stays with what it answers.
     Protocol: Cluster "protocol" "upstream-protocol", Kind::Choice, &["http1", "http2", "auto"], "http1", Reload;
@@ -244,6 +248,18 @@ settings! {
     UpstreamHttp2PingInterval: Cluster "http2.ping_interval" "upstream-http2-ping-interval", Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(DAY), zero: Some("off") }, &[], "0", Reload;
     /// Time for the answer; later, the connection is closed and its requests fail.
     UpstreamHttp2PingTimeout: Cluster "http2.ping_timeout" "upstream-http2-ping-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// Whether endpoints are asked for their health with gRPC: `server` asks about the server as a whole, a name about that service.
+    HealthGrpc: Cluster "health.grpc" "health-grpc", Kind::Text, &["off", "server"], "off", Reload;
+    /// Time between two questions.
+    HealthInterval: Cluster "health.interval" "health-interval", time(10, HOUR), &[], "5s", Reload;
+    /// Time for the answer; later is a failure.
+    HealthTimeout: Cluster "health.timeout" "health-timeout", time(10, HOUR), &[], "1s", Reload;
+    /// Good answers in a row after which an endpoint is used again.
+    HealthHealthy: Cluster "health.healthy" "health-healthy", count(1, 100), &[], "2", Reload;
+    /// Failures in a row after which an endpoint is not used.
+    HealthUnhealthy: Cluster "health.unhealthy" "health-unhealthy", count(1, 100), &[], "3", Reload;
+    /// Share of healthy endpoints below which health is ignored: better some failures than all load on a few.
+    HealthPanic: Cluster "health.panic" "health-panic", Kind::Percent, &[], "50%", Reload;
     /// How an endpoint is chosen.
     Balance: Cluster "balance" "balance", Kind::Choice, &["round_robin", "least_request", "random"], "round_robin", Reload;
     /// Whether connections to endpoints begin with a PROXY protocol header.
@@ -277,6 +293,14 @@ settings! {
     TunnelIdleTimeout: Route "tunnel_idle_timeout" "tunnel-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
     /// Whether CONNECT is answered with a tunnel to the cluster; 405 otherwise.
     Connect: Route "connect" "connect", Kind::Bool, &[], "false", Reload;
+    /// How long a gRPC call may be silent in both directions.
+    GrpcIdleTimeout: Route "grpc.idle_timeout" "grpc-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
+    /// Statuses after which a gRPC call is sent again, where the origin answered nothing else.
+    GrpcRetryOn: Route "grpc.retry_on" "grpc-retry-on", Kind::Statuses, &["off"], "off", Reload;
+    /// How often a gRPC call is sent at most for the sake of `retry_on`.
+    GrpcAttempts: Route "grpc.attempts" "grpc-attempts", count(2, 5), &[], "2", Reload;
+    /// Web pages that may make gRPC-Web calls from another origin (CORS); `off` leaves that to the origin server.
+    GrpcWebOrigins: Route "grpc.web_origins" "grpc-web-origins", Kind::Origins, &["off"], "off", Reload;
 }
 
 const fn time_or_none() -> Kind {
@@ -315,6 +339,8 @@ impl Setting {
             (Scope::Process, "access_log") => "Access log",
             (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
             (Scope::Process, _) => "Process",
+            (_, "grpc") => "gRPC (defaults; a listener's or route's own value wins)",
+            (Scope::Cluster, "health") => "Health of endpoints (defaults; a cluster's own value wins)",
             (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
             (Scope::Cluster, "http2" | "protocol") => {
                 "HTTP/2 to upstreams (defaults; a cluster's own value wins)"

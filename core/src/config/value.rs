@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway_protocols::grpc;
+
 use super::Cidr;
 use super::units::{self, format_duration, format_size};
 
@@ -43,6 +45,12 @@ pub enum Kind {
     Cidrs,
     /// A list of HTTP tokens (RFC 9110, 5.6.2), compared without regard to case.
     Tokens,
+    /// A list of gRPC statuses, by name such as `unavailable`.
+    Statuses,
+    /// A list of gRPC methods, as `package.Service/Method`.
+    Methods,
+    /// A list of origins of web pages (RFC 6454), or `*`.
+    Origins,
 }
 
 /// A value that fits its [`Kind`].
@@ -72,7 +80,7 @@ pub struct Mismatch {
 impl Kind {
     /// Whether the file writes this as a list (flags and variables write it with commas).
     pub fn is_list(&self) -> bool {
-        matches!(self, Kind::Cidrs | Kind::Tokens)
+        matches!(self, Kind::Cidrs | Kind::Tokens | Kind::Statuses | Kind::Methods | Kind::Origins)
     }
 
     /// Reads one value; `words` are the words that the setting takes besides.
@@ -139,6 +147,14 @@ impl Kind {
             Kind::Tokens => {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
             }
+            Kind::Statuses => split_list(text).map(parse_status).collect_list(Value::Tokens),
+            Kind::Methods => split_list(text)
+                .map(|item| match grpc::split_path(format!("/{item}").as_bytes()) {
+                    Some(_) => Ok(item.to_owned()),
+                    None => Err(None),
+                })
+                .collect_list(Value::Tokens),
+            Kind::Origins => split_list(text).map(parse_origin).collect_list(Value::Tokens),
         }
     }
 
@@ -165,6 +181,9 @@ impl Kind {
             Kind::Text | Kind::Secret => "text without control characters".to_owned(),
             Kind::Cidrs => "address blocks such as 10.0.0.0/8, fd00::/8 or 192.0.2.1".to_owned(),
             Kind::Tokens => "names of protocols such as websocket".to_owned(),
+            Kind::Statuses => "gRPC statuses such as unavailable".to_owned(),
+            Kind::Methods => "gRPC methods such as package.Service/Method".to_owned(),
+            Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
         };
         if words.is_empty() { plain } else { format!("{plain}, or {}", words.join(", ")) }
     }
@@ -185,6 +204,9 @@ impl Kind {
             Kind::Secret => "secret",
             Kind::Cidrs => "address blocks",
             Kind::Tokens => "tokens",
+            Kind::Statuses => "statuses",
+            Kind::Methods => "methods",
+            Kind::Origins => "origins",
         }
     }
 
@@ -201,7 +223,8 @@ impl Kind {
             Kind::Path => "PATH",
             Kind::Text | Kind::Secret => "TEXT",
             Kind::Cidrs => "BLOCKS",
-            Kind::Tokens => "NAMES",
+            Kind::Tokens | Kind::Statuses | Kind::Methods => "NAMES",
+            Kind::Origins => "ORIGINS",
         }
     }
 
@@ -258,6 +281,29 @@ fn parse_cidr(text: &str) -> Result<Cidr, Option<String>> {
 pub(super) fn parse_token(text: &str) -> Option<String> {
     let is_tchar = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     (!text.is_empty() && text.bytes().all(is_tchar)).then(|| text.to_ascii_lowercase())
+}
+
+fn parse_status(text: &str) -> Result<String, Option<String>> {
+    let words = || grpc::STATUSES.iter().map(|(.., word)| *word);
+    match words().find(|word| *word == text) {
+        Some("ok") => Err(Some("a call that succeeded is not repeated".to_owned())),
+        Some(word) => Ok(word.to_owned()),
+        None => Err(super::error::did_you_mean(text, words())),
+    }
+}
+
+/// An origin as browsers send it: lower case, without a path.
+fn parse_origin(text: &str) -> Result<String, Option<String>> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let valid = |host: &str| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    match host {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some(host) if valid(host) => Ok(text.to_ascii_lowercase()),
+        Some(host) if host.ends_with('/') => Err(Some("leave the path out".to_owned())),
+        _ => Err(None),
+    }
 }
 
 fn parse_socket_addr(text: &str) -> Result<SocketAddr, Option<String>> {

@@ -70,14 +70,14 @@ impl Exchange<'_> {
         };
         forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);
         let mut drop = forwarded::dropped_kinds(config.style, trusted);
-        if self.grpc.is_some() {
-            self.write_call_timeout(&mut append, &mut drop);
-        }
         if config.request_id {
             self.write_request_id(&mut append, &mut drop, trusted);
         }
         if config.via {
             forwarded::render_via(&mut append, self.head.version);
+        }
+        if let Some(call) = &self.call {
+            call.edit_request(&mut append, &mut drop, self.deadline.get());
         }
         let normal_path = self.normal_path.borrow();
         let target = normal_path.as_ref().map(|path| self.target_with(path));
@@ -95,7 +95,8 @@ impl Exchange<'_> {
             host: host.map(str::as_bytes),
             append: &append,
             connection: upgrade.map_or(ConnectionField::None, ConnectionField::Upgrade),
-            te_trailers: self.head.te_trailers,
+            // gRPC needs its trailers whatever the client of gRPC-Web understands.
+            te_trailers: self.head.te_trailers || self.call.as_ref().is_some_and(|call| call.is_translated()),
         };
         let written = write(&edits);
         rt::give_vec(append);

@@ -4,10 +4,10 @@
 //! downstream connection is used again only when the request was read to its end.
 
 mod attempt;
+mod call;
 mod client;
 mod download;
 mod forwarding;
-mod grpc;
 mod stream;
 mod translate;
 mod trial;
@@ -24,12 +24,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use ringway_protocols::grpc::{Kind, Status};
 use ringway_protocols::message::{BodyLength, FieldKind, Method, RequestHead, ResponseHead, Version};
 
 use crate::config::{ListenerConfig, RouteConfig};
 use crate::downstream::Downstream;
 use crate::error::Reason;
+use crate::grpc::Call;
 use crate::http2::ErrorCode;
 use crate::io::{self as rt, Chunk, Stream, Timer};
 use crate::outcome::{Outcome, Phases};
@@ -96,8 +96,6 @@ pub struct Exchange<'a> {
     client_address: Option<SocketAddr>,
     /// The client, behind the forwarders that are trusted.
     client_ip: Cell<Option<IpAddr>>,
-    /// The kind of gRPC that the request is a call of.
-    grpc: Option<Kind>,
     /// The forwarding fields of the request are believed.
     trusted: Cell<bool>,
     /// The path in normal form, where that is not how it was received.
@@ -116,6 +114,8 @@ pub struct Exchange<'a> {
     /// Bytes of the final response have gone to the client: no other answer can.
     answered: Cell<bool>,
     record: Record,
+    /// What is particular to a gRPC call.
+    call: Option<Box<Call>>,
 }
 
 /// What the access log and the statistics will say.
@@ -134,7 +134,6 @@ struct Record {
     request_body_bytes: Cell<u64>,
     wire: Wire,
     response_body_bytes: Cell<u64>,
-    grpc_status: Cell<Option<Status>>,
     request_id: RefCell<RequestId>,
 }
 
@@ -231,7 +230,6 @@ impl<'a> Exchange<'a> {
             timer: from.timer,
             client_address: from.address,
             client_ip: Cell::new(from.address.map(|address| address.ip())),
-            grpc: grpc::kind_of(received.head, received.bytes),
             trusted: Cell::new(false),
             normal_path: RefCell::new(None),
             last_of_connection: from.last,
@@ -256,9 +254,9 @@ impl<'a> Exchange<'a> {
                 request_body_bytes: Cell::new(0),
                 wire: Wire::default(),
                 response_body_bytes: Cell::new(0),
-                grpc_status: Cell::new(None),
                 request_id: RefCell::new(RequestId::None),
             },
+            call: Call::of(received.head, received.bytes),
         }
     }
 
@@ -380,13 +378,17 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The status of a local reply. That of a call stands in a field.
+    fn reply_status(&self, reason: Reason) -> u16 {
+        if self.call.is_some() && reason != Reason::ClientClosed { 200 } else { reason.status() }
+    }
+
     /// A local reply in the form of HTTP/1.1.
     fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
-        if self.grpc.is_some() {
-            return self.render_call_reply(&failure, keep_alive);
-        }
+        let grpc = self.call.as_ref().map(|call| self.render_call_reply(call, &failure));
         let reply = reply::LocalReply {
             failure,
+            grpc,
             accept: self.head.lookup(FieldKind::Accept).unwrap_or_default().of(self.bytes),
             head_only: self.head.method == Method::Head,
             keep_alive,
@@ -455,12 +457,12 @@ impl<'a> Exchange<'a> {
                 RequestId::Made(id) => id,
             },
             status: record.status.get(),
-            grpc_status: self.call_status(),
             reason: record.reason.get(),
             request_body_bytes: record.request_body_bytes.get(),
             response_body_bytes: record.response_body_bytes.get(),
             attempts: record.attempts.get(),
             upstream_reused: record.reused.get(),
+            grpc: self.call.as_ref().and_then(|call| call.outcome(self.head, bytes, record.reason.get())),
             phases: Phases {
                 wall: self.worker.wall(record.started),
                 started: record.started,

@@ -14,7 +14,17 @@ use crate::upstream::{Asked, Cluster, Origin, Place, Source};
 impl<'a> Exchange<'a> {
     /// The path of a request over HTTP/1.1, from its head to the end of its response.
     pub(super) async fn proxy(&self, down: &Stream, response: &mut ResponseHead) -> Result<Next, Failure> {
+        if self.may_answer(None)
+            && let Some(next) = Box::pin(self.answer_for_grpc(None, response)).await
+        {
+            return Ok(next);
+        }
         let (route, cluster) = self.begin()?;
+        if self.may_answer(Some(route))
+            && let Some(next) = Box::pin(self.answer_for_grpc(Some(route), response)).await
+        {
+            return Ok(next);
+        }
         let mut trial = self.first_trial(cluster);
         loop {
             let origin =
@@ -36,7 +46,15 @@ impl<'a> Exchange<'a> {
     /// The same of a stream. What carries the message is part of this future, not a box of its own: tasks of streams stay
     /// and are used again.
     pub(super) async fn proxy_stream(&self, response: &mut ResponseHead) -> Result<(), Failure> {
+        if self.may_answer(None) && Box::pin(self.answer_for_grpc(None, response)).await.is_some() {
+            return Ok(());
+        }
         let (route, cluster) = self.begin()?;
+        if self.may_answer(Some(route))
+            && Box::pin(self.answer_for_grpc(Some(route), response)).await.is_some()
+        {
+            return Ok(());
+        }
         let mut trial = self.first_trial(cluster);
         loop {
             let result = match self
@@ -66,8 +84,8 @@ impl<'a> Exchange<'a> {
         if !route.timeout.is_zero() {
             self.deadline.set(Some(self.record.head_received + route.timeout));
         }
-        if self.grpc.is_some() {
-            self.begin_call()?;
+        if let Some(call) = &self.call {
+            self.begin_call(call)?;
         }
         Ok((route, cluster))
     }

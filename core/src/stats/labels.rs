@@ -48,8 +48,14 @@ impl<T: Default> Slots<T> {
         self.blocks.get(block).and_then(OnceLock::get).and_then(|b| b.get(offset)).unwrap_or(&self.overflow)
     }
 
+    /// The entry of `slot`, where room was made for it; not the shared one.
+    pub(super) fn find(&self, slot: u32) -> Option<&T> {
+        let (block, offset) = place(slot);
+        if slot == 0 { Some(&self.overflow) } else { self.blocks.get(block)?.get()?.get(offset) }
+    }
+
     /// Makes room up to `slot`.
-    fn reserve(&self, slot: u32) {
+    pub(super) fn reserve(&self, slot: u32) {
         let (last, _) = place(slot);
         for (index, block) in self.blocks.iter().enumerate().take(last + 1) {
             block.get_or_init(|| (0..FIRST_BLOCK << index).map(|_| T::default()).collect());

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
 use super::counter::{Kind, Row};
+use super::grpc::MethodReading;
 use super::histogram::{Histogram, Snapshot, upper_micros};
 use super::labels::Labels;
 use super::process::Usage;
@@ -78,6 +79,7 @@ pub fn render(stats: &Stats, labels: &Labels) -> String {
         (format!("{},{}", label("cluster", cluster), label("endpoint", endpoint)), reading)
     });
     text.named::<EndpointStats>(&endpoints.collect::<Vec<_>>());
+    text.methods(stats);
     text.out
 }
 
@@ -196,6 +198,32 @@ impl Text {
         let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
         let _ = writeln!(self.out, "ringway_{name}_sum{braces} {}", seconds(snapshot.sum_nanos));
         self.sample(&format!("{name}_count"), labels, count);
+    }
+
+    /// What is counted for each gRPC method.
+    fn methods(&mut self, stats: &Stats) {
+        let readings = stats.methods();
+        let labels = |reading: &MethodReading| {
+            format!("{},{}", label("service", &reading.service), label("method", &reading.method))
+        };
+        let name = self.number("grpc_calls", true, "gRPC calls by status");
+        for reading in &readings {
+            for (status, count) in reading.statuses() {
+                self.sample(&name, &format!("{},status=\"{status}\"", labels(reading)), count);
+            }
+        }
+        let name = self.number("grpc_messages_received", true, "gRPC messages received from clients");
+        for reading in &readings {
+            self.sample(&name, &labels(reading), reading.messages_in);
+        }
+        let name = self.number("grpc_messages_sent", true, "gRPC messages sent to clients");
+        for reading in &readings {
+            self.sample(&name, &labels(reading), reading.messages_out);
+        }
+        self.family("grpc_duration_seconds", "histogram", "First byte of a gRPC call to its end");
+        for reading in &readings {
+            self.histogram("grpc_duration_seconds", &labels(reading), &reading.durations, &COARSE);
+        }
     }
 
     /// What is counted for each name of one kind.

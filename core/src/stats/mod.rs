@@ -7,6 +7,7 @@
 //! keeps its slot, and so its counts, over reloads.
 
 pub mod counter;
+pub mod grpc;
 pub mod histogram;
 pub mod labels;
 pub mod metrics;
@@ -26,6 +27,7 @@ use std::time::SystemTime;
 
 use crate::config::Config;
 use counter::group;
+use grpc::MethodNames;
 use labels::Registry;
 
 group! {
@@ -51,13 +53,18 @@ pub struct Stats {
     pub process: ProcessStats,
     pub access_log: Arc<crate::access_log::LogStats>,
     registry: Mutex<Registry>,
+    methods: Arc<MethodNames>,
 }
 
 impl Stats {
     /// Statistics for so many workers.
     pub fn new(workers: usize) -> Arc<Stats> {
+        let methods = Arc::<MethodNames>::default();
         Arc::new(Stats {
-            workers: (0..workers).map(|index| Arc::new(WorkerStats::new(index))).collect(),
+            workers: (0..workers)
+                .map(|index| Arc::new(WorkerStats::new(index, Arc::clone(&methods))))
+                .collect(),
+            methods,
             started: SystemTime::now(),
             process: ProcessStats::default(),
             access_log: Arc::default(),
@@ -75,6 +82,9 @@ impl Stats {
     /// Called on the control thread at start and at each reload, before a worker sees the configuration. The slots of
     /// a name stay its own as long as any holder of a [`Labels`] that names it lives.
     pub fn labels(&self, config: &Config) -> Arc<Labels> {
+        for method in &config.process.grpc_methods {
+            self.methods.add(format!("/{method}").as_bytes());
+        }
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.assign(config, &self.workers)
     }

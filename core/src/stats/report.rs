@@ -47,6 +47,7 @@ pub fn render(stats: &Stats, labels: &Labels) -> Value {
         "listeners": readings.listeners.iter().map(entry::<ListenerStats>).collect::<Map<_, _>>(),
         "routes": readings.routes.iter().map(entry::<RouteStats>).collect::<Map<_, _>>(),
         "clusters": clusters.collect::<Map<_, _>>(),
+        "grpc": super::grpc::report(stats),
     })
 }
 
@@ -98,7 +99,7 @@ fn named<T: Numbered>(reading: &Reading) -> Map<String, Value> {
 }
 
 /// Quantiles are upper bounds of their bucket: at most 25 % too high.
-fn durations(snapshot: &Snapshot) -> Value {
+pub(super) fn durations(snapshot: &Snapshot) -> Value {
     let count = snapshot.count();
     let mean = (snapshot.sum_nanos / 1_000).checked_div(count).unwrap_or(0);
     let q = |q| snapshot.quantile_micros(q);

@@ -1,9 +1,10 @@
 //! The numbers of one worker.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::counter::{Counter, Gauge, group};
+use super::grpc::{MethodNames, MethodStats};
 use super::histogram::{Histogram, Measured};
 use super::labels::{Labels, Slots};
 use crate::error::{REASONS, Reason};
@@ -57,6 +58,7 @@ group! {
         connect_failures: Counter "upstream_connect_failures" "Connections to endpoints that failed";
         idle: Gauge "upstream_connections_idle" "Idle upstream connections now";
         open: Gauge "upstream_connections_open" "Upstream connections open now, busy and idle";
+        unhealthy: Gauge "upstream_endpoints_unhealthy" "Endpoints that health checks found not to be healthy";
         bytes_in: Counter "upstream_received_bytes" "Bytes received from endpoints";
         bytes_out: Counter "upstream_sent_bytes" "Bytes sent to endpoints";
     }
@@ -256,11 +258,13 @@ pub struct WorkerStats {
     pub(super) routes: Slots<RouteStats>,
     pub(super) clusters: Slots<ClusterStats>,
     pub(super) endpoints: Slots<EndpointStats>,
+    pub(super) methods: Slots<MethodStats>,
+    pub(super) method_names: Arc<MethodNames>,
 }
 
 impl WorkerStats {
-    pub(super) fn new(index: usize) -> WorkerStats {
-        WorkerStats { index, ..WorkerStats::default() }
+    pub(super) fn new(index: usize, method_names: Arc<MethodNames>) -> WorkerStats {
+        WorkerStats { index, method_names, ..WorkerStats::default() }
     }
 
     /// Index of the worker.

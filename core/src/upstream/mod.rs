@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
-use crate::config::{ClusterConfig, EndpointConfig, UpstreamProtocol};
+use crate::config::{ClusterConfig, EndpointConfig, ProxyProtocolVersion, UpstreamProtocol};
 use crate::control::Resolved;
 use crate::error::Reason;
 use crate::http2;
@@ -144,10 +144,13 @@ impl Cluster {
 
     /// The endpoint for the next request, skipping those in `tried`.
     fn pick(&self, random: u64, tried: &[usize]) -> Option<usize> {
+        let any_health = self.ignores_health();
         let state = |index: usize| {
             let endpoint = &self.endpoints[index];
             EndpointState {
-                usable: endpoint.has_address() && !tried.contains(&index),
+                usable: endpoint.has_address()
+                    && !tried.contains(&index)
+                    && (any_health || endpoint.is_healthy()),
                 active: endpoint.active.get(),
             }
         };
@@ -155,6 +158,34 @@ impl Cluster {
         let index = balance::pick(self.config.balance, &mut turn, random, self.endpoints.len(), state);
         self.turn.set(turn);
         index
+    }
+
+    /// Whether endpoints are used without regard to their health: where nobody asks for it, and where so few are healthy that
+    /// all the load on them would take them down too.
+    fn ignores_health(&self) -> bool {
+        let Some(health) = &self.config.health else { return true };
+        let healthy = self.endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
+        healthy * 100 < self.endpoints.len() * health.panic_percent as usize
+    }
+
+    /// A stream on which an endpoint is asked for its health.
+    ///
+    /// # Errors
+    /// As for [`Cluster::checkout`].
+    pub async fn health_stream(
+        &self,
+        worker: &Worker,
+        place: Place,
+        index: usize,
+        deadline: Instant,
+    ) -> Result<OriginStream, Reason> {
+        // Nobody's connection: the PROXY protocol has a word for that.
+        let greeting: Option<&[u8]> = self.config.send_proxy_protocol.map(|version| match version {
+            ProxyProtocolVersion::V1 => &b"PROXY UNKNOWN\r\n"[..],
+            ProxyProtocolVersion::V2 => &b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"[..],
+        });
+        let asked = Asked { method: Method::Post, protocol: false, greeting };
+        self.stream(worker, place, index, deadline, asked).await
     }
 
     /// Takes the addresses of a name into use. Idle connections to addresses that are gone close.
@@ -477,6 +508,11 @@ impl Endpoint {
     /// Exchanges of this worker that hold a connection to it.
     pub fn active(&self) -> u32 {
         self.active.get()
+    }
+
+    /// What health checks found last.
+    pub fn is_healthy(&self) -> bool {
+        self.shared.healthy.load(Relaxed)
     }
 
     fn has_address(&self) -> bool {

@@ -4,8 +4,8 @@
 //! needs grow old at the bottom, where the idle timeout finds them.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, atomic::AtomicU32};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::config::PoolConfig;
@@ -19,6 +19,8 @@ pub struct EndpointShared {
     pub idle: AtomicU32,
     /// Idle connections of each worker, so that a borrower knows whom to ask.
     pub idle_by_worker: Box<[AtomicU32]>,
+    /// What health checks found, where the cluster has some.
+    pub healthy: AtomicBool,
 }
 
 impl EndpointShared {
@@ -27,6 +29,7 @@ impl EndpointShared {
             connections: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             idle_by_worker: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            healthy: AtomicBool::new(true),
         }
     }
 }

@@ -1,168 +1,103 @@
-//! Status codes of gRPC, and how they travel.
+//! The status of a call, and what statuses and errors of HTTP mean as one.
 
-use crate::message::FieldKind;
+use crate::http2::ErrorCode;
 
-/// The codes of the gRPC status document, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Status {
-    Ok,
-    Cancelled,
-    Unknown,
-    InvalidArgument,
-    DeadlineExceeded,
-    NotFound,
-    AlreadyExists,
-    PermissionDenied,
-    ResourceExhausted,
-    FailedPrecondition,
-    Aborted,
-    OutOfRange,
-    Unimplemented,
-    Internal,
-    Unavailable,
-    DataLoss,
-    Unauthenticated,
+macro_rules! statuses {
+    ($($name:ident $text:literal $word:literal;)*) => {
+        /// The status codes of gRPC, in the order of their numbers from 0.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Status { $($name),* }
+
+        /// Every status with its name, and the name as the configuration writes it.
+        pub const STATUSES: &[(Status, &str, &str)] = &[$((Status::$name, $text, $word)),*];
+    };
+}
+
+statuses! {
+    Ok "OK" "ok";
+    Cancelled "CANCELLED" "cancelled";
+    Unknown "UNKNOWN" "unknown";
+    InvalidArgument "INVALID_ARGUMENT" "invalid-argument";
+    DeadlineExceeded "DEADLINE_EXCEEDED" "deadline-exceeded";
+    NotFound "NOT_FOUND" "not-found";
+    AlreadyExists "ALREADY_EXISTS" "already-exists";
+    PermissionDenied "PERMISSION_DENIED" "permission-denied";
+    ResourceExhausted "RESOURCE_EXHAUSTED" "resource-exhausted";
+    FailedPrecondition "FAILED_PRECONDITION" "failed-precondition";
+    Aborted "ABORTED" "aborted";
+    OutOfRange "OUT_OF_RANGE" "out-of-range";
+    Unimplemented "UNIMPLEMENTED" "unimplemented";
+    Internal "INTERNAL" "internal";
+    Unavailable "UNAVAILABLE" "unavailable";
+    DataLoss "DATA_LOSS" "data-loss";
+    Unauthenticated "UNAUTHENTICATED" "unauthenticated";
 }
 
 impl Status {
-    /// Every code, in the order of its numbers.
-    pub const ALL: [Status; 17] = [
-        Status::Ok,
-        Status::Cancelled,
-        Status::Unknown,
-        Status::InvalidArgument,
-        Status::DeadlineExceeded,
-        Status::NotFound,
-        Status::AlreadyExists,
-        Status::PermissionDenied,
-        Status::ResourceExhausted,
-        Status::FailedPrecondition,
-        Status::Aborted,
-        Status::OutOfRange,
-        Status::Unimplemented,
-        Status::Internal,
-        Status::Unavailable,
-        Status::DataLoss,
-        Status::Unauthenticated,
-    ];
+    /// The number on the wire.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
 
-    /// The name in the form of configurations, labels and logs.
+    /// The name of the specification, such as `DEADLINE_EXCEEDED`.
     pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::Cancelled => "cancelled",
-            Status::Unknown => "unknown",
-            Status::InvalidArgument => "invalid_argument",
-            Status::DeadlineExceeded => "deadline_exceeded",
-            Status::NotFound => "not_found",
-            Status::AlreadyExists => "already_exists",
-            Status::PermissionDenied => "permission_denied",
-            Status::ResourceExhausted => "resource_exhausted",
-            Status::FailedPrecondition => "failed_precondition",
-            Status::Aborted => "aborted",
-            Status::OutOfRange => "out_of_range",
-            Status::Unimplemented => "unimplemented",
-            Status::Internal => "internal",
-            Status::Unavailable => "unavailable",
-            Status::DataLoss => "data_loss",
-            Status::Unauthenticated => "unauthenticated",
-        }
+        STATUSES.get(usize::from(self.code())).map_or("", |(_, name, _)| name)
     }
 
-    /// The code that a `grpc-status` names. Codes that nobody defined are `Unknown`, as gRPC's clients take them.
-    pub fn parse(text: &[u8]) -> Option<Status> {
-        let number = match text.trim_ascii() {
-            [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
-            [tens @ b'1'..=b'9', digit @ b'0'..=b'9'] => {
-                usize::from(tens - b'0') * 10 + usize::from(digit - b'0')
-            }
-            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => usize::MAX,
-            _ => return None,
+    /// The status with this number, or with this name as the configuration writes it.
+    pub fn find(text: &str) -> Option<Status> {
+        let number = text.parse::<u8>().ok().filter(|_| text == "0" || !text.starts_with(['0', '+']));
+        let matches = |(status, _, word): &&(Status, &str, &str)| {
+            number.map_or(*word == text, |number| status.code() == number)
         };
-        Some(Status::ALL.get(number).copied().unwrap_or(Status::Unknown))
+        STATUSES.iter().find(matches).map(|(status, ..)| *status)
     }
 
-    /// What a response without `grpc-status` means (the document "HTTP to gRPC Status Code Mapping").
+    /// The value of a `grpc-status` field. A number that nobody has given a meaning is `UNKNOWN`.
+    pub fn of_field(value: &[u8]) -> Status {
+        std::str::from_utf8(value)
+            .ok()
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(Status::find)
+            .unwrap_or(Status::Unknown)
+    }
+
+    /// What an answer without `grpc-status` means (http-grpc-status-mapping.md).
     pub fn of_http(status: u16) -> Status {
         match status {
             400 => Status::Internal,
             401 => Status::Unauthenticated,
             403 => Status::PermissionDenied,
             404 => Status::Unimplemented,
-            429 | 502..=504 => Status::Unavailable,
+            429 | 502 | 503 | 504 => Status::Unavailable,
             _ => Status::Unknown,
         }
     }
+
+    /// What the reset of a stream means (the protocol, "Errors").
+    pub fn of_reset(code: ErrorCode) -> Status {
+        match code {
+            ErrorCode::RefusedStream => Status::Unavailable,
+            ErrorCode::Cancel => Status::Cancelled,
+            ErrorCode::EnhanceYourCalm => Status::ResourceExhausted,
+            ErrorCode::InadequateSecurity => Status::PermissionDenied,
+            ErrorCode::StreamClosed | ErrorCode::Unknown(_) => Status::Unknown,
+            _ => Status::Internal,
+        }
+    }
 }
 
-/// The status among trailers, given as `name: value\r\n` lines.
-pub fn trailer_status(lines: &[u8]) -> Option<Status> {
-    lines.split(|b| *b == b'\n').find_map(|line| {
-        let colon = line.iter().position(|b| *b == b':')?;
-        let (name, value) = line.split_at_checked(colon)?;
-        let is_status = FieldKind::of(name) == FieldKind::GrpcStatus;
-        is_status.then(|| Status::parse(value.get(1..).unwrap_or_default())).flatten()
-    })
-}
-
-/// Appends a message percent-encoded, as `grpc-message` has it: what is not printable ASCII, and `%`.
-pub fn push_message(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// A text as the value of `grpc-message`: percent-encoded but for printable ASCII (the protocol, "Status-Message").
+pub fn encode_message(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            out.push(byte);
-        } else {
-            let digits = [HEX.get(usize::from(byte >> 4)), HEX.get(usize::from(byte & 15))];
-            out.push(b'%');
-            out.extend(digits.into_iter().flatten());
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_the_order_of_the_codes() {
-        for (number, status) in Status::ALL.into_iter().enumerate() {
-            assert_eq!(status as usize, number);
-            assert_eq!(Status::parse(number.to_string().as_bytes()), Some(status));
-        }
-        for (text, status) in [
-            ("17", Some(Status::Unknown)),
-            ("99", Some(Status::Unknown)),
-            ("1000", Some(Status::Unknown)),
-            (" 5 ", Some(Status::NotFound)),
-            ("", None),
-            ("ok", None),
-            ("-1", None),
-        ] {
-            assert_eq!(Status::parse(text.as_bytes()), status, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_status_is_found_among_trailers() {
-        for (lines, status) in [
-            ("grpc-status: 0\r\n", Some(Status::Ok)),
-            ("x: y\r\nGrpc-Status:14\r\ngrpc-message: a\r\n", Some(Status::Unavailable)),
-            ("grpc-status-details-bin: 5\r\n", None),
-            ("", None),
-        ] {
-            assert_eq!(trailer_status(lines.as_bytes()), status, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn messages_are_percent_encoded() {
-        for (text, encoded) in
-            [("plain", "plain"), ("100%", "100%25"), ("a\nb", "a%0Ab"), ("é", "%C3%A9"), ("\u{7f}", "%7F")]
-        {
-            let mut out = Vec::new();
-            push_message(&mut out, text);
-            assert_eq!(out, encoded.as_bytes(), "{text}");
-        }
-    }
+    out
 }

@@ -1,7 +1,10 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::*;
+use ringway_protocols::grpc::Status;
+
 use crate::error::Reason;
+use crate::grpc::CallOutcome;
 use crate::outcome::Phases;
 use crate::stats::Label;
 use crate::stats::labels::ClusterLabel;
@@ -35,12 +38,12 @@ fn outcome() -> Outcome<'static> {
         referer: b"",
         request_id: b"0190-1",
         status: 200,
-        grpc_status: None,
         reason: None,
         request_body_bytes: 5,
         response_body_bytes: 1234,
         attempts: 1,
         upstream_reused: true,
+        grpc: None,
         phases: Phases {
             wall: UNIX_EPOCH + Duration::from_millis(951_782_400_042),
             started,
@@ -100,16 +103,26 @@ fn json_has_every_variable_and_null_for_what_is_absent() {
         phases: Phases { connected: None, first_byte: None, ..outcome().phases },
         ..outcome()
     };
+    let call = CallOutcome {
+        path: b"/a.S/M",
+        service: b"a.S",
+        method: b"M",
+        status: Status::DeadlineExceeded,
+        known: true,
+        messages_in: 1,
+        messages_out: 0,
+    };
     for (outcome, expected) in [
         (
-            outcome(),
+            Outcome { grpc: Some(call), ..outcome() },
             serde_json::json!({
                 "time": "2000-02-29T00:00:00.042Z", "client": "192.0.2.7", "method": "GET", "target": "/a?b=c",
                 "host": "example.com", "protocol": "HTTP/1.1", "status": 200, "reason": null, "listener": "web",
                 "route": "shop \"quoted\"", "cluster": "origin", "endpoint": "10.0.0.1:9000", "worker": 3,
                 "request_id": "0190-1", "user_agent": "curl/8", "referer": null, "request_body_bytes": 5,
                 "response_body_bytes": 1234, "head_us": 10, "connect_us": 20, "first_byte_us": 500,
-                "duration_us": 2_000_010, "attempts": 1, "upstream_reused": true
+                "duration_us": 2_000_010, "attempts": 1, "upstream_reused": true, "grpc_service": "a.S", "grpc_method": "M",
+                "grpc_status": "DEADLINE_EXCEEDED"
             }),
         ),
         (
@@ -120,7 +133,7 @@ fn json_has_every_variable_and_null_for_what_is_absent() {
                 "cluster": null, "endpoint": null, "worker": 3, "request_id": null, "user_agent": "\"\\\u{fffd}\n",
                 "referer": null, "request_body_bytes": 5, "response_body_bytes": 1234, "head_us": 10,
                 "connect_us": null, "first_byte_us": null, "duration_us": 2_000_010, "attempts": 0,
-                "upstream_reused": true
+                "upstream_reused": true, "grpc_service": null, "grpc_method": null, "grpc_status": null
             }),
         ),
     ] {

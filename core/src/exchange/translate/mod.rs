@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ringway_protocols::grpc::{Form, Status};
 use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
 use ringway_protocols::http2::ErrorCode;
 use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
@@ -23,6 +24,7 @@ use super::download::{INTERIM_MAX, OWN_FIELDS, SETTLED_BYTES};
 use super::{Client, Exchange, Failure, Next, add, failure_of, forwarding};
 use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
+use crate::grpc::Call;
 use crate::head_buffer::HeadBytes;
 use crate::http2::{BodyPiece, StreamError};
 use crate::io::{self as rt, Chunk, Timer};
@@ -44,6 +46,8 @@ enum Cut {
     Sink(SinkError),
     ClientGone,
     TooLarge,
+    /// A body of gRPC-Web that cannot be decoded.
+    NotBase64,
 }
 
 /// The way to the reader of a body.
@@ -64,6 +68,9 @@ impl<'a> Exchange<'a> {
         route: &RouteConfig,
         response: &mut ResponseHead,
     ) -> Result<Next, AttemptError> {
+        if let Some(call) = &self.call {
+            call.begin(matches!(origin, Origin::Http2(_)));
+        }
         let key = self.make_key(route);
         self.send_request(&origin, &cluster.config, route, key.as_ref())?;
         let timer = Timer::new();
@@ -193,7 +200,8 @@ impl<'a> Exchange<'a> {
                 return Ok(());
             }
         }
-        let (max, timeout) = (self.listener.limits.body_bytes_max, self.listener.limits.request_body_timeout);
+        let max = self.listener.limits.body_bytes_max;
+        let timeout = self.silence(self.listener.limits.request_body_timeout);
         loop {
             timer.arm(self.until(rt::now() + timeout));
             let piece = poll_fn(|cx| {
@@ -209,10 +217,16 @@ impl<'a> Exchange<'a> {
                     return Err(Cut::TooLarge);
                 }
             }
+            let (piece, received) = self.request_piece(piece)?;
             if !body.keep(&piece) {
                 self.body_taken.set(true);
             }
-            if self.pass_on(&to_origin, Some(&body.source), piece, wire).await? {
+            let from = received.is_none().then_some(&body.source);
+            let ended = self.pass_on(&to_origin, from, piece, wire).await?;
+            if let Some(received) = received {
+                body.source.consumed(received);
+            }
+            if ended {
                 return Ok(());
             }
         }
@@ -264,6 +278,9 @@ impl<'a> Exchange<'a> {
                 self.pass_interim(response, &bytes)?;
                 continue;
             }
+            if let Some(call) = &self.call {
+                self.read_call_head(call, route, response, &bytes, end)?;
+            }
             return Ok(self.deliver(origin, cluster, response, bytes, end, rest).await?);
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
@@ -278,7 +295,8 @@ impl<'a> Exchange<'a> {
         response: &mut ResponseHead,
     ) -> Result<(HeadBytes, bool), AttemptError> {
         let mut uploaded = self.uploaded.get();
-        let timeout = if uploaded { cluster.response_head_timeout } else { crate::config::FOREVER };
+        let head_timeout = self.silence(cluster.response_head_timeout);
+        let timeout = if uploaded { head_timeout } else { crate::config::FOREVER };
         self.timer.arm(self.until(rt::now() + timeout));
         let (mut received, end) = poll_fn(|cx| {
             if let Poll::Ready(received) = stream.poll_response(cx) {
@@ -286,7 +304,7 @@ impl<'a> Exchange<'a> {
             }
             if self.uploaded.get() != uploaded {
                 uploaded = true;
-                self.timer.arm(self.until(rt::now() + cluster.response_head_timeout));
+                self.timer.arm(self.until(rt::now() + head_timeout));
             }
             if self.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
@@ -324,7 +342,6 @@ impl<'a> Exchange<'a> {
         end: bool,
         rest: Option<Chunk>,
     ) -> Result<Ended, Failure> {
-        self.note_call_head(response, &bytes);
         let (sink, client_stays) = self.send_head(response, &bytes, end)?;
         self.record.status.set(response.status);
         self.answered.set(true);
@@ -339,7 +356,8 @@ impl<'a> Exchange<'a> {
         let to_client =
             Passage { sink, timeout: self.listener.limits.response_body_timeout, timer: self.timer };
         if !end {
-            let pumped = self.pump_response(&mut source, &to_client, cluster.response_body_timeout).await;
+            let timeout = self.silence(cluster.response_body_timeout);
+            let pumped = self.pump_response(&mut source, &to_client, timeout).await;
             pumped.map_err(|cut| self.download_failure(cut))?;
         }
         let (left_over, received) = source.take_rest();
@@ -363,7 +381,9 @@ impl<'a> Exchange<'a> {
     ) -> Result<(Sink<'_>, bool), Failure> {
         match self.client {
             Client::Http2(stream) => {
-                let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
+                let mut append = Vec::new();
+                let drop = self.response_edits(end, &mut append);
+                let edits = ResponseEdits { drop, append: &append, ..ResponseEdits::default() };
                 add(&self.record.wire.to_client, bytes.len());
                 stream
                     .send_response(bytes, response, &edits, end)
@@ -378,9 +398,11 @@ impl<'a> Exchange<'a> {
                 let gives_up = !self.uploaded.get() && !response.keep_alive;
                 let stays = self.client_stays() && !ends_with_connection && !gives_up;
                 let chunks = KindSet::of(&[FieldKind::TransferEncoding]);
+                let mut append = Vec::new();
+                let drop = self.response_edits(end, &mut append);
                 let edits = ResponseEdits {
-                    drop: if unchunk { OWN_FIELDS.union(chunks) } else { OWN_FIELDS },
-                    append: b"",
+                    drop: if unchunk { drop.union(chunks) } else { drop },
+                    append: &append,
                     connection: match (stays, self.head.version) {
                         (false, _) => ConnectionField::Close,
                         (true, Version::Http10) => ConnectionField::KeepAlive,
@@ -412,15 +434,56 @@ impl<'a> Exchange<'a> {
                 self.poll_stalled(cx)
             })
             .await?;
-            match &piece {
-                BodyPiece::Data(data, _) => add(&self.record.response_body_bytes, data.len()),
-                BodyPiece::Trailers(lines) => self.note_call_trailers(lines),
-                BodyPiece::End => {}
+            if let BodyPiece::Data(data, _) = &piece {
+                add(&self.record.response_body_bytes, data.len());
             }
-            if self.pass_on(to_client, Some(source), piece, &self.record.wire.to_client).await? {
+            let ended = match &self.call {
+                Some(call) => self.pass_call_piece(call, source, to_client, piece).await?,
+                None => self.pass_on(to_client, Some(source), piece, &self.record.wire.to_client).await?,
+            };
+            if ended {
                 return Ok(());
             }
         }
+    }
+
+    /// A piece of the request as it is sent on, and how long it was where its length has changed.
+    fn request_piece(&self, piece: BodyPiece) -> Result<(BodyPiece, Option<usize>), Cut> {
+        let Some(call) = &self.call else { return Ok((piece, None)) };
+        let bytes = if let BodyPiece::Data(data, _) = &piece { data.len() } else { 0 };
+        let piece = call.request_piece(piece).map_err(|_| Cut::NotBase64)?;
+        let after = if let BodyPiece::Data(data, _) = &piece { data.len() } else { 0 };
+        Ok((piece, (after != bytes).then_some(bytes)))
+    }
+
+    /// Sends a piece of a gRPC response on: with the status that an origin left out, and as gRPC-Web to who speaks that.
+    async fn pass_call_piece(
+        &self,
+        call: &Call,
+        source: &Source<'_>,
+        to_client: &Passage<'_>,
+        piece: BodyPiece,
+    ) -> Result<bool, Cut> {
+        let wire = &self.record.wire.to_client;
+        if call.form() != Form::Grpc && !call.is_translated() {
+            return self.pass_on(to_client, Some(source), piece, wire).await;
+        }
+        let received = if let BodyPiece::Data(data, _) = &piece { data.len() } else { 0 };
+        let mut missing = false;
+        let (first, second) = call.response_pieces(piece, &mut missing);
+        if missing {
+            self.record.reason.set(Some(Reason::UpstreamNoGrpcStatus));
+            if call.is_translated() && !call.is_between_messages() {
+                // A status would be taken for the rest of the message.
+                return Err(Cut::Source(SourceError::Truncated));
+            }
+        }
+        let mut ended = self.pass_on(to_client, None, first, wire).await?;
+        source.consumed(received);
+        if let Some(second) = second {
+            ended = self.pass_on(to_client, None, second, wire).await?;
+        }
+        Ok(ended)
     }
 
     /// While the origin sends nothing: whether the client is still there, and whether time is up.
@@ -480,6 +543,9 @@ impl<'a> Exchange<'a> {
     }
 
     fn stream_failure(&self, error: StreamError) -> Failure {
+        if let Some(call) = self.call.as_ref().filter(|_| error.by_peer && !error.connection_lost) {
+            call.set_status(Status::of_reset(error.code));
+        }
         let reason = match error {
             StreamError { head_refused: true, .. } => Reason::UpstreamHeadTooLarge,
             StreamError { connection_lost: true, .. } => Reason::UpstreamClosed,
@@ -501,6 +567,9 @@ impl<'a> Exchange<'a> {
             }
             Cut::SourceStalled => self.timed_out(Reason::RequestBodyTimeout),
             Cut::TooLarge => Reason::BodyTooLarge.into(),
+            Cut::NotBase64 => {
+                Failure { reason: Reason::BadRequest, detail: "the body is not base64".to_owned() }
+            }
             Cut::Sink(SinkError::NoProgress) => Reason::ResponseHeadTimeout.into(),
             Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
             Cut::Sink(SinkError::Io(_) | SinkError::Stream) => Reason::UpstreamClosed.into(),
@@ -516,7 +585,7 @@ impl<'a> Exchange<'a> {
             Cut::Source(SourceError::Truncated) => Reason::UpstreamClosed.into(),
             Cut::Source(SourceError::Stream(error)) => self.stream_failure(error),
             Cut::SourceStalled => self.timed_out(Reason::ResponseBodyTimeout),
-            Cut::ClientGone | Cut::TooLarge => Reason::ClientClosed.into(),
+            Cut::ClientGone | Cut::TooLarge | Cut::NotBase64 => Reason::ClientClosed.into(),
             Cut::Sink(SinkError::NoProgress) => Reason::ClientSlow.into(),
             Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
             Cut::Sink(SinkError::Io(error)) => failure_of(&error, Reason::ClientClosed),

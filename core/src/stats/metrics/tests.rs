@@ -83,12 +83,12 @@ fn exchange(status: u16, micros: u64) -> Outcome<'static> {
         referer: b"",
         request_id: b"",
         status,
-        grpc_status: None,
         reason: (status == 502).then_some(Reason::ConnectFailed),
         request_body_bytes: 3,
         response_body_bytes: 100,
         attempts: 2,
         upstream_reused: false,
+        grpc: None,
         phases: Phases {
             wall: SystemTime::now(),
             started,

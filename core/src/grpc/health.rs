@@ -1,0 +1,168 @@
+//! The health protocol of gRPC (grpc.health.v1): endpoints are asked, and a client that asks the proxy is answered.
+//!
+//! The first worker asks on behalf of all; what it finds stands in [`EndpointShared`], where every worker sees it.
+//!
+//! [`EndpointShared`]: crate::upstream::EndpointShared
+
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering::Relaxed;
+
+use ringway_protocols::grpc::Status;
+use ringway_protocols::http1::{self, HeadLimits, RequestEdits};
+use ringway_protocols::message::{FieldKind, RequestHead};
+
+use super::HEALTH_CHECK;
+use crate::config::HealthConfig;
+use crate::http2::{BodyPiece, StreamHandle};
+use crate::io::{self as rt, Chunk};
+use crate::log_info;
+use crate::upstream::{Cluster, Place};
+use crate::worker::Worker;
+
+/// An answer is seven bytes; more than this is something else.
+const ANSWER_BYTES_MAX: usize = 1024;
+const QUESTION_LIMITS: HeadLimits =
+    HeadLimits { bytes_max: 8 * 1024, fields_max: 16, target_bytes_max: 1024 };
+
+/// `HealthCheckResponse { status: SERVING | NOT_SERVING }` as a message.
+pub fn response(serving: bool) -> [u8; 7] {
+    [0, 0, 0, 0, 2, 0x08, if serving { 1 } else { 2 }]
+}
+
+/// `HealthCheckRequest { service }` as a message.
+fn request(service: &str) -> Vec<u8> {
+    let mut field = Vec::new();
+    if !service.is_empty() {
+        field.push(0x0a);
+        let mut length = service.len();
+        while length >= 0x80 {
+            field.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        field.extend_from_slice(service.as_bytes());
+    }
+    let mut message = vec![0];
+    message.extend_from_slice(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
+    message.extend_from_slice(&field);
+    message
+}
+
+/// Asks the endpoints of a cluster for as long as it is in use.
+pub async fn watch(worker: Rc<Worker>, cluster: Weak<Cluster>, index: usize) {
+    let (mut good, mut bad) = (0, 0);
+    loop {
+        let Some(cluster) = cluster.upgrade() else { return };
+        let Some(health) = cluster.config.health.clone() else { return };
+        let view = worker.view();
+        // A reload may have moved the cluster, or replaced it.
+        let Some(at) = view.clusters.iter().position(|now| Rc::ptr_eq(now, &cluster)) else { return };
+        let place = Place { generation: view.config().generation, cluster: at };
+        drop(view);
+        let serving = is_serving(&worker, &cluster, place, index, &health).await;
+        (good, bad) = if serving { (good + 1, 0) } else { (0, bad + 1) };
+        if let Some(endpoint) = cluster.endpoints.get(index) {
+            let healthy = &endpoint.shared.healthy;
+            if serving && good >= health.healthy_after && !healthy.swap(true, Relaxed) {
+                log_info!("endpoint {} of {} is healthy again", endpoint.name, cluster.config.name);
+            } else if bad >= health.unhealthy_after && healthy.swap(false, Relaxed) {
+                log_info!("endpoint {} of {} is not healthy", endpoint.name, cluster.config.name);
+            }
+        }
+        drop(cluster);
+        rt::sleep_until(rt::now() + health.interval).await;
+    }
+}
+
+async fn is_serving(
+    worker: &Worker,
+    cluster: &Cluster,
+    place: Place,
+    index: usize,
+    health: &HealthConfig,
+) -> bool {
+    let deadline = rt::now() + health.timeout;
+    let asked = async {
+        let origin = cluster.health_stream(worker, place, index, deadline).await.ok()?;
+        ask(&origin.stream, &origin.endpoint.name, health).await
+    };
+    rt::timeout_at(deadline, asked).await.ok().flatten().unwrap_or(false)
+}
+
+/// One question and its answer; `None` where it failed.
+async fn ask(stream: &StreamHandle, authority: &str, health: &HealthConfig) -> Option<bool> {
+    let host = if authority.starts_with("unix:") { "localhost" } else { authority };
+    let body = request(&health.service);
+    let mut bytes = b"POST ".to_vec();
+    bytes.extend_from_slice(HEALTH_CHECK);
+    let fields = format!(
+        " HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/grpc\r\nuser-agent: ringway-health\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    bytes.extend_from_slice(fields.as_bytes());
+    let mut head = RequestHead::default();
+    http1::parse_request(&bytes, &QUESTION_LIMITS, &mut head).ok()?;
+    let edits = RequestEdits { te_trailers: true, ..RequestEdits::default() };
+    stream.send_request(&bytes, &head, &edits, "http", false).ok()?;
+    let mut rest = Chunk::from(body);
+    while !rest.is_empty() {
+        let room = poll_fn(|cx| stream.poll_capacity(cx, rest.len())).await.ok()?;
+        let part = rest.split_to(room.min(rest.len()));
+        stream.send_data(part, rest.is_empty()).ok()?;
+    }
+    read_answer(stream).await
+}
+
+async fn read_answer(stream: &StreamHandle) -> Option<bool> {
+    let response = loop {
+        let (received, end) = poll_fn(|cx| stream.poll_response(cx)).await.ok()?;
+        if end {
+            // Trailers alone are an error, such as that the service is not known.
+            return Some(false);
+        }
+        if !received.head.is_interim() {
+            break received;
+        }
+    };
+    if response.head.status != 200 {
+        return Some(false);
+    }
+    let mut answer = Vec::new();
+    loop {
+        match poll_fn(|cx| stream.poll_body(cx)).await.ok()? {
+            BodyPiece::Data(data, end) => {
+                stream.consumed(data.len());
+                answer.extend_from_slice(&data);
+                if end || answer.len() > ANSWER_BYTES_MAX {
+                    return Some(false);
+                }
+            }
+            BodyPiece::Trailers(lines) => {
+                return Some(
+                    super::status_of_trailers(&lines) == Some(Status::Ok) && answer == self::response(true),
+                );
+            }
+            // A status in the head and none behind the body: no server does so, but it would be one.
+            BodyPiece::End => {
+                let status = response.head.lookup(FieldKind::GrpcStatus);
+                let status = status.map(|span| Status::of_field(span.of(&response.bytes)));
+                return Some(status == Some(Status::Ok) && answer == self::response(true));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_messages_of_the_health_protocol() {
+        assert_eq!(request(""), [0, 0, 0, 0, 0]);
+        assert_eq!(request("a.B"), [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B']);
+        let long = request(&"x".repeat(200));
+        assert_eq!(long[..8], [0, 0, 0, 0, 203, 0x0a, 0xc8, 0x01]);
+        assert_eq!(long.len(), 5 + 203);
+    }
+}
