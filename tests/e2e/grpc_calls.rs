@@ -326,7 +326,7 @@ fn a_call_may_be_silent_for_longer_than_a_body(io: Io) {
         while let Some(head) = conn.head() {
             let call = head.field("content-type").is_some();
             // Longer than the time-outs below: the stimulus is time.
-            std::thread::sleep(Duration::from_millis(500));
+            ringway_tests::wait::pause(Duration::from_millis(500));
             let fields: &[_] = if call { &HEAD } else { &HEAD[..1] };
             conn.headers(head.id, fields, false);
             conn.headers(head.id, &[("grpc-status", "0")], true);

@@ -367,7 +367,8 @@ fn the_proxy_protocol_makes_a_connection_for_each_request(io: Io) {
         let probes = usize::from(protocol == "auto");
         assert_eq!(origin.connections(), 3 + probes);
         for index in 0..origin.connections() {
-            assert_eq!(origin.wait_for_end(index), End::Closed, "none is kept");
+            // None is kept. What the origin sends last may meet a socket that is closed already.
+            assert!(matches!(origin.wait_for_end(index), End::Closed | End::Reset));
         }
         origin.assert_unambiguous();
     }
