@@ -117,10 +117,11 @@ impl Epoll {
     }
 
     pub(super) fn start_send(&self, rt: &Runtime, key: u32, slot: &mut Slot) -> Option<Waker> {
+        let mut waker = None;
         loop {
             let fd = slot.fd;
             let Some(send) = slot.send.as_mut().filter(|send| send.unsent > 0) else { break };
-            let (count, bytes) = send.gather();
+            let (count, _) = send.gather();
             let sent = if let [iovec] = &send.iovecs[..count] {
                 // SAFETY: the iovec describes bytes of a part that the send state owns.
                 unsafe { libc::send(fd, iovec.iov_base, iovec.iov_len, libc::MSG_NOSIGNAL) }
@@ -131,18 +132,9 @@ impl Epoll {
                 unsafe { libc::sendmsg(fd, &raw const send.header, libc::MSG_NOSIGNAL) }
             };
             match usize::try_from(sent) {
-                Ok(sent) => {
-                    let waker = slot.on_sent(rt, sent);
-                    if waker.is_some() || slot.unsent() == 0 {
-                        self.after_send(slot);
-                        if slot.unsent() == 0 || sent < bytes {
-                            return waker;
-                        }
-                        // Somebody waits for room and there may be more to send: both.
-                        let more = self.start_send(rt, key, slot);
-                        return waker.or(more);
-                    }
-                }
+                // On until nothing is left or the kernel refuses, also when somebody waited for this much room: only a
+                // refusal makes the kernel tell of more.
+                Ok(sent) => waker = slot.on_sent(rt, sent).or(waker),
                 Err(_) => match last_errno() {
                     libc::EINTR => {}
                     libc::EAGAIN => {
@@ -150,17 +142,17 @@ impl Epoll {
                         slot.set(flag::SEND_BUSY);
                         slot.clear(flag::WRITABLE);
                         let registered = self.register(key, slot);
-                        return registered.err().and_then(|_| slot.on_send_error(rt, libc::ENOMEM));
+                        return registered.err().and_then(|_| slot.on_send_error(rt, libc::ENOMEM)).or(waker);
                     }
                     errno => {
                         slot.clear(flag::SEND_BUSY);
-                        return slot.on_send_error(rt, errno);
+                        return slot.on_send_error(rt, errno).or(waker);
                     }
                 },
             }
         }
         self.after_send(slot);
-        None
+        waker
     }
 
     pub(super) fn close(&self, slot: &mut Slot) -> bool {

@@ -180,6 +180,23 @@ fn unsent_bytes_of_a_stopped_reader_are_counted_and_room_is_told() {
 }
 
 #[test]
+fn sending_goes_on_after_the_room_that_was_waited_for() {
+    each(async || {
+        let (a, b) = pair().await;
+        // A small one, so that the kernel takes a part of each send.
+        socket::set_option(a.fd().unwrap(), libc::SOL_SOCKET, libc::SO_SNDBUF, 32 << 10).unwrap();
+        let body = numbered(16 << 20);
+        a.send(body.clone()).unwrap();
+        assert!(timeout_at(now() + Duration::from_millis(20), a.sent()).await.is_err());
+        // The first byte that the kernel takes makes this room, and far from everything fits with it.
+        let almost_all = a.unsent() - 1;
+        let (bytes, room) = join(recv_exact(&b, body.len()), poll_fn(|cx| a.poll_room(cx, almost_all))).await;
+        room.unwrap();
+        assert!(bytes == body);
+    });
+}
+
+#[test]
 fn an_idle_descriptor_is_handed_over_and_a_busy_one_is_not() {
     on_each_own(async || {
         let (a, b) = pair().await;
