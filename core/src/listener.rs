@@ -141,7 +141,7 @@ fn start(worker: &Rc<Worker>, slot: Rc<ListenerSlot>, handover: Handover) {
         _ => None,
     };
     let stream = Stream::from_accepted(fd);
-    let connection = Downstream::new(worker, stream, peer, slot, permit, client_permit);
+    let connection = Downstream::new(worker, stream.into(), peer, slot, permit, client_permit);
     rt::spawn(downstream::serve(Rc::clone(worker), connection));
 }
 

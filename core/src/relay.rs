@@ -11,6 +11,7 @@ use ringway_protocols::http1::{BodyDecoder, BodyError, BodyStep, TrailerLimits};
 
 use crate::config::{ClusterConfig, ListenerLimits};
 use crate::io::{self as rt, Chunk, SpliceError, Stream, Timer};
+use crate::transport::Transport;
 
 /// The longest run of received bytes that can be forwarded as it is.
 pub struct Run {
@@ -85,7 +86,7 @@ impl SpliceRun<'_> {
     pub async fn run(&self, timer: &Timer, moved: &Cell<u64>) -> Result<(), SpliceStop> {
         let mut splice = pin!(rt::splice_body(self.from, self.to, self.bytes, moved));
         let interval = self.from_timeout.min(self.to_timeout);
-        let mut progress = (moved.get(), outstanding(self.to));
+        let mut progress = (moved.get(), self.to.outstanding());
         let mut progressed_at = rt::now();
         loop {
             match watch(timer, interval, self.deadline, |cx| splice.as_mut().poll(cx)).await {
@@ -94,7 +95,7 @@ impl SpliceRun<'_> {
                 Watched::Interval => {}
             }
             let now = rt::now();
-            let new = (moved.get(), outstanding(self.to));
+            let new = (moved.get(), self.to.outstanding());
             if new.0 > progress.0 || new.1 < progress.1 {
                 progressed_at = now;
             }
@@ -125,7 +126,7 @@ pub enum Stalled {
 /// A reader that is slow but reads is waited for: at each `timeout` the bytes not yet acknowledged by its kernel
 /// are compared with those of the time before.
 pub async fn room(
-    stream: &Stream,
+    stream: &Transport,
     timer: &Timer,
     bytes_max: usize,
     timeout: Duration,
@@ -134,13 +135,13 @@ pub async fn room(
     if stream.unsent() <= bytes_max {
         return Ok(());
     }
-    let mut left = outstanding(stream);
+    let mut left = stream.outstanding();
     loop {
         match watch(timer, timeout, deadline, |cx| stream.poll_room(cx, bytes_max)).await {
             Watched::Ready(result) => return result.map_err(Stalled::Closed),
             Watched::Deadline => return Err(Stalled::Deadline),
             Watched::Interval => {
-                let now_left = outstanding(stream);
+                let now_left = stream.outstanding();
                 if now_left >= left {
                     return Err(Stalled::NoProgress);
                 }
@@ -175,9 +176,4 @@ async fn watch<T>(
         timer.poll_expired(cx).map(|()| if late { Watched::Deadline } else { Watched::Interval })
     })
     .await
-}
-
-/// Bytes that the other end has not acknowledged: in our queue and in the kernel's.
-fn outstanding(stream: &Stream) -> u64 {
-    stream.unsent() as u64 + stream.outq().map_or(0, u64::from)
 }

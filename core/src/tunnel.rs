@@ -15,14 +15,15 @@ use crate::config::RouteConfig;
 use crate::error::Reason;
 use crate::exchange::{Client, Exchange, Failure, Next};
 use crate::http2::{BodyPiece, ErrorCode, StreamHandle};
-use crate::io::{self as rt, Chunk, Part, Stream, Timer};
+use crate::io::{self as rt, Chunk, Part, Timer};
+use crate::transport::Transport;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
 /// One end of a tunnel: a connection of its own, or a stream of HTTP/2 (RFC 9113 8.5).
 #[derive(Clone, Copy)]
 pub enum End<'a> {
-    Connection(&'a Stream),
+    Connection(&'a Transport),
     Stream(&'a StreamHandle),
 }
 

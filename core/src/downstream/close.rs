@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::io::{self as rt, Stream};
+use crate::io as rt;
+use crate::transport::Transport;
 
 /// A connection closed with an error is read for at most this long and this much, so that the client gets to
 /// see the answer: closing a socket with unread bytes makes the kernel reset it (RFC 9112 section 9.6).
@@ -10,7 +11,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// Closes so that the client sees the answer although it was still sending.
-pub async fn linger(stream: &Stream, send_timeout: Duration) {
+pub async fn linger(stream: &Transport, send_timeout: Duration) {
     if !matches!(rt::timeout_at(rt::now() + send_timeout, stream.sent()).await, Ok(Ok(()))) {
         stream.reset_on_close();
         return;

@@ -26,9 +26,10 @@ use crate::error::Reason;
 use crate::exchange::{self, Failure, Next};
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
 use crate::http2::{self, server::Upgraded};
-use crate::io::{self as rt, Chunk, Stream, Timer};
+use crate::io::{self as rt, Chunk, Timer};
 use crate::listener::ListenerSlot;
 use crate::shared::{ClientPermit, Permit};
+use crate::transport::Transport;
 use crate::worker::{View, Worker};
 use preface::Told;
 use proxy_header::{owes_proxy_header, receive_proxy_header};
@@ -39,7 +40,7 @@ const WARM: Duration = Duration::from_millis(50);
 
 /// A client connection.
 pub struct Downstream {
-    pub stream: Stream,
+    pub stream: Transport,
     pub timer: Timer,
     /// Received and not yet consumed: pipelined requests, or the start of a body.
     pub unread: Option<Chunk>,
@@ -61,7 +62,7 @@ pub struct Owner {
 impl Downstream {
     pub fn new(
         worker: &Rc<Worker>,
-        stream: Stream,
+        stream: Transport,
         peer: Option<SocketAddr>,
         slot: Rc<ListenerSlot>,
         permit: Permit,
@@ -88,7 +89,7 @@ impl Downstream {
     }
 
     /// Takes it apart, for another protocol than HTTP/1.1.
-    pub fn dismantle(self) -> (Stream, Timer, Option<Chunk>, Owner) {
+    pub fn dismantle(self) -> (Transport, Timer, Option<Chunk>, Owner) {
         (self.stream, self.timer, self.unread, self.owner)
     }
 

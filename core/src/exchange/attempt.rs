@@ -10,7 +10,8 @@ use super::download::Ended;
 use super::upload::{Upload, UploadError};
 use super::{Exchange, Failure, Next, forwarding};
 use crate::config::RouteConfig;
-use crate::io::{self as rt, Stream};
+use crate::io as rt;
+use crate::transport::Transport;
 use crate::tunnel::{self, End};
 use crate::upstream::{Cluster, Upstream};
 
@@ -32,7 +33,7 @@ impl<T: Into<Failure>> From<T> for AttemptError {
 impl Exchange<'_> {
     pub(super) async fn attempt(
         &self,
-        down: &Stream,
+        down: &Transport,
         upstream: Upstream,
         cluster: &Cluster,
         route: &RouteConfig,

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use crate::http2::{ErrorCode, StreamHandle};
-use crate::io::{Address, Stream};
+use crate::io::Address;
+use crate::transport::Transport;
 
 /// Where a request came from and its response goes to.
 #[derive(Clone, Copy)]
 pub enum Client<'a> {
     /// The whole connection is the exchange's until it ends.
-    Http1(&'a Stream),
+    Http1(&'a Transport),
     /// One stream of a connection that others use too.
     Http2(&'a StreamHandle),
 }

@@ -18,6 +18,7 @@ use crate::error::Reason;
 use crate::head_buffer::{Fed, HeadBuffer, HeadBytes};
 use crate::io::{self as rt, Chunk, Part, Parts, SpliceError, Stream};
 use crate::relay::{self, SpliceRun, SpliceStop, Stalled};
+use crate::transport::Transport;
 use crate::upstream::Upstream;
 
 /// Interim responses before the final one; an origin that sends more is not going to end.
@@ -48,7 +49,7 @@ pub(super) struct Head {
 impl Exchange<'_> {
     pub(super) async fn download(
         &self,
-        down: &Stream,
+        down: &Transport,
         upstream: &Upstream,
         cluster: &ClusterConfig,
         route: &RouteConfig,
@@ -138,7 +139,7 @@ impl Exchange<'_> {
     /// when the request is complete.
     async fn receive_bytes(
         &self,
-        up: &Stream,
+        up: &Transport,
         timeout: Duration,
         late: Reason,
     ) -> Result<io::Result<Chunk>, Failure> {
@@ -167,7 +168,7 @@ impl Exchange<'_> {
 
     pub(super) fn forward_interim(
         &self,
-        down: &Stream,
+        down: &Transport,
         response: &ResponseHead,
         bytes: &[u8],
     ) -> Result<(), Failure> {
@@ -185,7 +186,7 @@ impl Exchange<'_> {
     /// Answers 101 to the client if the origin switched to a protocol that was asked for and is allowed.
     fn switch_protocols(
         &self,
-        down: &Stream,
+        down: &Transport,
         route: &RouteConfig,
         response: &ResponseHead,
         head: Head,
@@ -206,7 +207,7 @@ impl Exchange<'_> {
 
     async fn forward_response(
         &self,
-        down: &Stream,
+        down: &Transport,
         upstream: &Upstream,
         cluster: &ClusterConfig,
         response: &ResponseHead,
@@ -269,7 +270,7 @@ impl Exchange<'_> {
     }
 
     /// Waits until the client has taken all but `bytes_max` of what was queued for it.
-    pub(super) async fn room(&self, down: &Stream, bytes_max: usize) -> Result<(), Failure> {
+    pub(super) async fn room(&self, down: &Transport, bytes_max: usize) -> Result<(), Failure> {
         let timeout = self.listener.limits.response_body_timeout;
         match relay::room(down, self.timer, bytes_max, timeout, self.deadline.get()).await {
             Ok(()) => Ok(()),
@@ -286,7 +287,7 @@ pub(super) const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason])
 /// The body of one response on its way.
 struct Relay<'a, 'b> {
     exchange: &'a Exchange<'b>,
-    down: &'a Stream,
+    down: &'a Transport,
     decoder: &'a mut BodyDecoder,
     unchunk: bool,
     /// There was no pipe to splice with.
@@ -319,8 +320,10 @@ impl Relay<'_, '_> {
             if self.decoder.is_done() {
                 return Ok(false);
             }
-            if self.splices() {
-                Box::pin(self.splice(upstream, cluster)).await?;
+            if self.splices()
+                && let (Some(from), Some(to)) = (upstream.stream.as_plain(), self.down.as_plain())
+            {
+                Box::pin(self.splice(from, to, cluster)).await?;
                 continue;
             }
             self.exchange.room(self.down, self.exchange.worker.window()).await?;
@@ -346,11 +349,11 @@ impl Relay<'_, '_> {
     }
 
     /// Moves the data that is known to follow without taking it into user space.
-    async fn splice(&mut self, upstream: &Upstream, cluster: &ClusterConfig) -> Result<(), Failure> {
+    async fn splice(&mut self, from: &Stream, to: &Stream, cluster: &ClusterConfig) -> Result<(), Failure> {
         let exchange = self.exchange;
         let run = SpliceRun {
-            from: &upstream.stream,
-            to: self.down,
+            from,
+            to,
             bytes: self.decoder.contiguous(),
             from_timeout: cluster.response_body_timeout,
             to_timeout: exchange.listener.limits.response_body_timeout,

@@ -31,9 +31,10 @@ use crate::downstream::Downstream;
 use crate::error::Reason;
 use crate::grpc::Call;
 use crate::http2::ErrorCode;
-use crate::io::{self as rt, Chunk, Stream, Timer};
+use crate::io::{self as rt, Chunk, Timer};
 use crate::outcome::{Outcome, Phases};
 use crate::reply;
+use crate::transport::Transport;
 use crate::upstream::{Asked, Origin, Place, Source};
 use crate::worker::{View, Worker};
 
@@ -349,7 +350,7 @@ impl<'a> Exchange<'a> {
 
     /// Ends a failed exchange on a connection of HTTP/1: with a local reply where one can still be sent, else by cutting
     /// the connection.
-    fn fail(&self, down: &Stream, failure: Failure) -> Next {
+    fn fail(&self, down: &Transport, failure: Failure) -> Next {
         self.record.reason.set(Some(failure.reason));
         if failure.reason == Reason::ClientClosed {
             down.reset_on_close();

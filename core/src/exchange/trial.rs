@@ -7,13 +7,14 @@ use super::translate::RequestBody;
 use super::{Exchange, Failure, Next, forwarding};
 use crate::config::RouteConfig;
 use crate::error::Reason;
-use crate::io::{Chunk, Stream};
+use crate::io::Chunk;
+use crate::transport::Transport;
 use crate::tunnel;
 use crate::upstream::{Asked, Cluster, Origin, Place, Source};
 
 impl<'a> Exchange<'a> {
     /// The path of a request over HTTP/1.1, from its head to the end of its response.
-    pub(super) async fn proxy(&self, down: &Stream, response: &mut ResponseHead) -> Result<Next, Failure> {
+    pub(super) async fn proxy(&self, down: &Transport, response: &mut ResponseHead) -> Result<Next, Failure> {
         if self.may_answer(None)
             && let Some(next) = Box::pin(self.answer_for_grpc(None, response)).await
         {

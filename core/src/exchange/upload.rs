@@ -13,8 +13,9 @@ use ringway_protocols::message::BodyLength;
 use super::{Exchange, Failure, add, failure_of};
 use crate::config::ClusterConfig;
 use crate::error::Reason;
-use crate::io::{self as rt, Chunk, Part, Parts, Stream, Timer};
+use crate::io::{self as rt, Chunk, Part, Parts, Timer};
 use crate::relay::{self, Stalled};
+use crate::transport::Transport;
 
 /// Sends a request body piece by piece, each passed on by reference.
 pub(super) struct Upload {
@@ -47,7 +48,7 @@ impl Upload {
     pub(super) fn begin(
         &mut self,
         exchange: &Exchange<'_>,
-        up: &Stream,
+        up: &Transport,
         head: Vec<u8>,
     ) -> Result<bool, Failure> {
         add(&exchange.record.wire.to_origin, head.len());
@@ -67,8 +68,8 @@ impl Upload {
     pub(super) async fn run(
         &mut self,
         exchange: &Exchange<'_>,
-        down: &Stream,
-        up: &Stream,
+        down: &Transport,
+        up: &Transport,
         cluster: &ClusterConfig,
     ) -> Result<(), UploadError> {
         let timer = Timer::new();
@@ -118,7 +119,7 @@ fn refused(error: BodyError) -> Failure {
     Failure { reason: Reason::BadRequest, detail: error.to_string() }
 }
 
-async fn receive(exchange: &Exchange<'_>, down: &Stream, timer: &Timer) -> Result<Chunk, UploadError> {
+async fn receive(exchange: &Exchange<'_>, down: &Transport, timer: &Timer) -> Result<Chunk, UploadError> {
     let received: Option<io::Result<Chunk>> = poll_fn(|cx| {
         if let Poll::Ready(received) = down.poll_recv(cx) {
             return Poll::Ready(Some(received));

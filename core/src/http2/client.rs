@@ -13,8 +13,9 @@ use super::connection::{Connection, QueueLimits};
 use super::driver::{Driver, Ended, TimedOut};
 use super::handle::StreamHandle;
 use super::stream::StreamError;
-use crate::io::{self as rt, Stream, Timer};
+use crate::io::{self as rt, Timer};
 use crate::stats::WorkerStats;
+use crate::transport::Transport;
 
 /// A connection without streams keeps its memory for so long.
 const WARM: Duration = Duration::from_millis(50);
@@ -38,7 +39,7 @@ pub struct Client {
 /// Starts to speak HTTP/2 on a connected socket: the preface and SETTINGS go out at once, requests may follow without
 /// waiting (RFC 9113 3.4).
 pub fn connect_client(
-    stream: Stream,
+    stream: Transport,
     config: &ConnectionConfig,
     times: ClientTimes,
     limits: QueueLimits,
@@ -235,7 +236,7 @@ impl Task {
         } else {
             let (left, since) = *self.stuck.get_or_insert((u64::MAX, now));
             if now >= since + self.times.socket_timeout {
-                let now_left = stream.unsent() as u64 + stream.outq().map_or(0, u64::from);
+                let now_left = stream.outstanding();
                 if now_left >= left {
                     return Err(Ended::TimedOut(TimedOut::Socket));
                 }

@@ -15,8 +15,9 @@ use super::counts::Counts;
 use super::inbox;
 use super::output::Output;
 use super::stream::{StreamError, StreamState};
-use crate::io::{Address, Stream, give_vec, take_vec};
+use crate::io::{Address, give_vec, take_vec};
 use crate::stats::WorkerStats;
+use crate::transport::Transport;
 
 /// After its window was closed, a stream sends again when this much can go at once (or all that it has, or half of the
 /// peer's window): one-byte window updates do not make one-byte frames (RFC 1122 4.2.3.4, for TCP).
@@ -80,7 +81,7 @@ impl Connection {
         config: &ConnectionConfig,
         limits: QueueLimits,
         stats: &Arc<WorkerStats>,
-        socket: &Stream,
+        socket: &Transport,
     ) -> Rc<Connection> {
         let now = crate::io::now();
         let state = State {
@@ -148,7 +149,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the socket takes nothing more.
-    pub(super) fn flush(&self, socket: &Stream, cx: &Context<'_>) -> io::Result<()> {
+    pub(super) fn flush(&self, socket: &Transport, cx: &Context<'_>) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.unsent = socket.unsent();
@@ -190,7 +191,7 @@ impl Connection {
     }
 
     /// Gives the socket what is left to say, however much it has.
-    pub(super) fn write_rest(&self, socket: &Stream) {
+    pub(super) fn write_rest(&self, socket: &Transport) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         // The socket's error shows where its end is waited for.

@@ -7,7 +7,8 @@ use ringway_protocols::http2::ConnectionError;
 
 use super::connection::Connection;
 use super::dispatch::Opened;
-use crate::io::{self as rt, Stream};
+use crate::io as rt;
+use crate::transport::Transport;
 
 /// Received pieces that a connection takes in before others have their turn.
 const CHUNKS_PER_TURN: u32 = 4;
@@ -41,7 +42,7 @@ pub(super) enum TimedOut {
 /// The socket's end of a connection.
 pub(super) struct Driver {
     pub(super) connection: Rc<Connection>,
-    pub(super) stream: Stream,
+    pub(super) stream: Transport,
 }
 
 impl Driver {

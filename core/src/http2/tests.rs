@@ -18,6 +18,7 @@ use super::*;
 use crate::config::BufferConfig;
 use crate::io::{self as rt, Address, Chunk, Listener, RuntimeConfig, Stream};
 use crate::stats::{Stats, WorkerStats};
+use crate::transport::Transport;
 
 /// Long enough for a loaded machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,23 +66,23 @@ fn stats() -> Arc<WorkerStats> {
     Arc::clone(&Stats::new(1).workers()[0])
 }
 
-async fn pair() -> (Stream, Stream) {
+async fn pair() -> (Transport, Transport) {
     let fd = rt::bind(&"127.0.0.1:0".parse().unwrap(), false, 16).unwrap();
     let listener = Listener::from_fd(fd).unwrap();
     let Ok(Address::Tcp(address)) = listener.local_addr() else { panic!("a TCP listener") };
     let client = Stream::connect(&address.into()).await.unwrap();
     let (fd, _) = listener.accept().await.unwrap();
-    (client, Stream::from_accepted(fd))
+    (client.into(), Stream::from_accepted(fd).into())
 }
 
 /// A server whose requests go to `open`, until the connection ends.
-fn serve(stream: Stream, stats: &Arc<WorkerStats>, open: impl FnMut(Opened) + 'static) -> Rc<Connection> {
+fn serve(stream: Transport, stats: &Arc<WorkerStats>, open: impl FnMut(Opened) + 'static) -> Rc<Connection> {
     serve_within(LIMITS, stream, stats, open)
 }
 
 fn serve_within(
     limits: QueueLimits,
-    stream: Stream,
+    stream: Transport,
     stats: &Arc<WorkerStats>,
     mut open: impl FnMut(Opened) + 'static,
 ) -> Rc<Connection> {
@@ -98,7 +99,7 @@ fn serve_within(
     connection
 }
 
-fn connect(stream: Stream, stats: &Arc<WorkerStats>) -> Client {
+fn connect(stream: Transport, stats: &Arc<WorkerStats>) -> Client {
     let times =
         ClientTimes { settings_timeout: Duration::from_secs(5), socket_timeout: Duration::from_secs(5) };
     connect_client(stream, &config(), times, LIMITS, stats)

@@ -243,13 +243,17 @@ impl Stream {
         self.slot(Poll::Ready(Err(ended())), |_, slot| slot.poll_room(cx, bytes_max))
     }
 
-    /// Bytes that the kernel accepted and the peer has not acknowledged (SIOCOUTQ). `unsent() + outq()` falls
-    /// exactly when a slow reader makes progress.
+    /// Bytes that the kernel accepted and the peer has not acknowledged (SIOCOUTQ).
     ///
     /// # Errors
     /// Those of ioctl(2).
     pub fn outq(&self) -> io::Result<u32> {
         self.fd().and_then(socket::outq)
+    }
+
+    /// Bytes given to [`Stream::send`] that the peer has not acknowledged: falls exactly when the reader makes progress.
+    pub fn outstanding(&self) -> u64 {
+        self.unsent() as u64 + self.outq().map_or(0, u64::from)
     }
 
     /// Ends the write side (FIN) after everything queued was sent.

@@ -104,7 +104,7 @@ pub async fn borrow(
     let answer = rt::timeout_at(rt::now() + ANSWER_TIMEOUT, wait(&ticket)).await.ok()??;
     let (fd, meta) = answer;
     let stream = Stream::from_fd(fd).ok()?;
-    Some(Connection { stream, meta })
+    Some(Connection { stream: stream.into(), meta })
 }
 
 async fn wait(ticket: &Ticket<'_>) -> Option<(OwnedFd, ConnectionMeta)> {
@@ -130,7 +130,7 @@ pub fn receive(worker: &Worker, loan: Loan) {
     let view = worker.view();
     let Some(cluster) = cluster_of(&view, &request) else { return };
     if let (Some(endpoint), Ok(stream)) = (cluster.endpoints.get(request.endpoint), Stream::from_fd(fd)) {
-        endpoint.pool.put(Connection { stream, meta }, &cluster.config.pool, rt::now());
+        endpoint.pool.put(Connection { stream: stream.into(), meta }, &cluster.config.pool, rt::now());
     }
 }
 

@@ -22,8 +22,9 @@ use crate::config::{ClusterConfig, EndpointConfig, ProxyProtocolVersion, Upstrea
 use crate::control::Resolved;
 use crate::error::Reason;
 use crate::http2;
-use crate::io::{self as rt, Address, Stream};
+use crate::io::{self as rt, Address};
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::worker::Worker;
 use borrow::BorrowRequest;
 use multiplex::{Multiplex, OriginStream, Wanted};
@@ -73,7 +74,7 @@ enum Spoken {
 
 /// A connection in the hands of one exchange.
 pub struct Upstream {
-    pub stream: Stream,
+    pub stream: Transport,
     pub endpoint: Rc<Endpoint>,
     /// Index of the endpoint in its cluster.
     pub index: usize,
@@ -384,7 +385,7 @@ impl Cluster {
         }
     }
 
-    fn speak_http2(&self, worker: &Worker, stream: Stream, asked: Asked<'_>) -> http2::Client {
+    fn speak_http2(&self, worker: &Worker, stream: Transport, asked: Asked<'_>) -> http2::Client {
         if let Some(greeting) = asked.greeting {
             // Where it cannot be sent, the connection is lost, which shows below.
             let _ = stream.send(greeting.to_vec());
@@ -483,7 +484,7 @@ impl Cluster {
             Ok((address, stream)) => {
                 let meta = ConnectionMeta { address, created: rt::now(), requests: 0, permit };
                 Ok(Upstream {
-                    stream,
+                    stream: stream.into(),
                     endpoint: Rc::clone(endpoint),
                     index,
                     meta,

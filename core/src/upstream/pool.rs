@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::config::PoolConfig;
-use crate::io::{Address, Stream};
+use crate::io::Address;
+use crate::transport::Transport;
 
 /// Counts of one endpoint over all workers.
 pub struct EndpointShared {
@@ -56,7 +57,7 @@ impl Drop for ConnectionPermit {
 
 /// What stays with an upstream connection for its whole life, whichever worker has it.
 pub struct Connection {
-    pub stream: Stream,
+    pub stream: Transport,
     pub meta: ConnectionMeta,
 }
 

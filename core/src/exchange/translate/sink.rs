@@ -6,14 +6,15 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::http2::StreamHandle;
-use crate::io::{self as rt, Chunk, Part, Parts, Stream, Timer};
+use crate::io::{self as rt, Chunk, Part, Parts, Timer};
 use crate::relay::{self, Stalled};
+use crate::transport::Transport;
 
 /// The receiver of a body.
 #[derive(Clone, Copy)]
 pub(super) enum Sink<'a> {
     Http1 {
-        stream: &'a Stream,
+        stream: &'a Transport,
         framing: Framing,
         /// Bytes that may wait to be sent.
         window: usize,

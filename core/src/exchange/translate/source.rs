@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use ringway_protocols::http1::{BodyDecoder, BodyError, BodyStep};
 
 use crate::http2::{BodyPiece, StreamError, StreamHandle};
-use crate::io::{Chunk, Stream};
+use crate::io::Chunk;
+use crate::transport::Transport;
 
 /// The sender of a body.
 pub(super) enum Source<'a> {
@@ -16,7 +17,7 @@ pub(super) enum Source<'a> {
 
 /// A body of HTTP/1, of which the framing is taken off.
 pub(super) struct Http1Source<'a> {
-    stream: &'a Stream,
+    stream: &'a Transport,
     decoder: BodyDecoder,
     /// Received and not decoded: of the body, then what follows it.
     rest: Option<Chunk>,
@@ -37,7 +38,7 @@ pub(super) enum SourceError {
 
 impl<'a> Source<'a> {
     /// `rest` is what was received behind the head.
-    pub(super) fn http1(stream: &'a Stream, decoder: BodyDecoder, rest: Option<Chunk>) -> Source<'a> {
+    pub(super) fn http1(stream: &'a Transport, decoder: BodyDecoder, rest: Option<Chunk>) -> Source<'a> {
         Source::Http1(Http1Source { stream, decoder, rest, trailers: Vec::new(), received: 0 })
     }
 

@@ -206,7 +206,7 @@ impl Server {
             && now >= since + deadlines.socket_timeout
         {
             let stream = &driver.stream;
-            let now_left = stream.unsent() as u64 + stream.outq().map_or(0, u64::from);
+            let now_left = stream.outstanding();
             if now_left >= left {
                 return Err(Ended::TimedOut(TimedOut::Socket));
             }
