@@ -17,6 +17,7 @@ use crate::load::args::{self, LoadArgs};
 use crate::load::codec::Protocol;
 use crate::load::compare::{self, AddedArgs};
 use crate::load::faults::{self, Delay, Faults};
+use crate::load::scenario::{self, ScenarioArgs};
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
 
@@ -63,6 +64,8 @@ enum Command {
     },
     /// What a proxy adds to the latency of its origin: both side by side, in interleaved rounds.
     Added(AddedArgs),
+    /// Runs a file: several kinds of requests with weights, assertions and thresholds.
+    Scenario(ScenarioArgs),
     /// Opens idle keep-alive connections and reports what they cost the process under test.
     Idle {
         /// Address of the proxy.
@@ -240,6 +243,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
             Ok(ExitCode::from(if report.still_open == report.connections { 0 } else { 3 }))
         }
         Command::Added(args) => compare::added(&args),
+        Command::Scenario(args) => scenario::execute(&args),
         Command::SlowRead { target, bytes_per_second, seconds: time, common } => {
             common.pin()?;
             let duration = seconds("--seconds", time)?;

@@ -17,6 +17,7 @@ pub mod knee;
 pub mod random;
 pub mod request;
 pub mod run;
+pub mod scenario;
 pub mod summary;
 pub mod target;
 pub mod template;

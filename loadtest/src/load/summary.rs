@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::config::LoadConfig;
 use super::run::{RunResult, TargetUse};
+use super::scenario::Verdict;
 use super::totals::Failure;
 
 /// Everything that the JSON file holds; the text is made from it, too.
@@ -34,6 +35,8 @@ pub struct Document {
     pub target_process: Option<TargetUse>,
     pub tester: Tester,
     pub warnings: Vec<String>,
+    /// Of a scenario.
+    pub thresholds: Vec<Verdict>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -178,6 +181,7 @@ impl Document {
                 late_starts: totals.late_starts,
             },
             warnings: result.warnings.clone(),
+            thresholds: Vec::new(),
         }
     }
 
@@ -268,6 +272,11 @@ impl Document {
             self.tester.cpu_us_per_request,
             self.tester.busiest_worker_share * 100.0
         );
+        for verdict in &self.thresholds {
+            let Verdict { name, expected, found, holds } = verdict;
+            let word = if *holds { "holds" } else { "BROKEN" };
+            let _ = writeln!(out, "  {word:10} {name}: {found}, expected {expected}");
+        }
         for warning in &self.warnings {
             let _ = writeln!(out, "  WARNING    {warning}");
         }

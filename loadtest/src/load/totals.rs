@@ -39,7 +39,7 @@ failures! {
     Stream "stream" "HTTP/2 streams reset",
     Refused "refused" "HTTP/2 requests that the peer did not act on (REFUSED_STREAM, GOAWAY)",
     Grpc "grpc" "gRPC statuses other than OK",
-    Assertion "assertion" "answers that fail an assertion of the scenario",
+    Assertion "assertion" "answers that fail an expectation of the scenario",
     Unanswered "unanswered" "requests without an end when the run was over",
 }
 

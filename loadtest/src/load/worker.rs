@@ -336,7 +336,11 @@ impl<'a> Worker<'a> {
             return;
         }
         let latency = now.saturating_duration_since(active.intended);
-        let failure = end.failure.or_else(|| self.broken_expectation(active, end, latency));
+        let expected = self.config.requests.get(active.kind as usize).is_some_and(|kind| {
+            end.failure == Some(Failure::Grpc) && kind.expect.statuses.contains(&end.status)
+        });
+        let failure = end.failure.filter(|_| !expected);
+        let failure = failure.or_else(|| self.broken_expectation(active, end, latency));
         let totals = &mut self.totals;
         let nanoseconds = latency.as_nanos() as u64;
         totals.requests += 1;

@@ -1,0 +1,5 @@
+//! `ringway-load` against servers that behave, and servers that do not.
+
+mod harness;
+mod http1;
+mod scenario;
