@@ -10,4 +10,5 @@ pub mod http1;
 pub mod http2;
 pub mod message;
 pub mod proxy_protocol;
+pub mod tls;
 pub mod websocket;
