@@ -91,6 +91,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "keep",
             "v1",
             "http2",
+            "tcp",
         ];
         let others = [
             "127.0.0.1:1",
@@ -123,8 +124,10 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
         let yaml = yaml.trim_start_matches("{ ").strip_suffix(" }").expect("a mapping").to_owned();
         ways.push(file_source(file_with(&directory, &yaml)));
         for way in ways {
-            // Two values cannot be taken as they are: a token file that is not there, and health checks without HTTP/2.
-            if matches!(setting.id, Id::AdminTokenFile | Id::HealthGrpc) {
+            // Two values cannot be taken as they are: a token file that is not there, and health checks without HTTP/2. A
+            // default of TCP leaves the file's listener without a cluster.
+            let alone = setting.id == Id::ListenerProtocol && way.path.is_none();
+            if matches!(setting.id, Id::AdminTokenFile | Id::HealthGrpc | Id::ListenerProtocol) && !alone {
                 continue;
             }
             let config =

@@ -10,7 +10,7 @@ use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, quote};
-use super::file::{At, FileConfig, FileRoute};
+use super::file::{At, FileConfig, FileListener, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
@@ -37,11 +37,6 @@ impl<'a> Assembly<'a> {
         check::process(&process, &view, self.host, &place, self.findings);
         self.doubtful(&read.defaults, "defaults");
 
-        let mut binds = Binds::default();
-        let (listeners, listener_names) = self.listeners(&mut binds);
-        if let Some(admin) = process.admin {
-            binds.claim(&admin.into(), "a listener", place(Id::AdminBind), "admin.bind", self.findings);
-        }
         let mut cluster_names = Names::new("cluster");
         let mut clusters = Vec::new();
         for (index, cluster) in read.clusters.iter().enumerate() {
@@ -62,6 +57,11 @@ impl<'a> Assembly<'a> {
             }
             clusters.push(Arc::new(built));
         }
+        let mut binds = Binds::default();
+        let (listeners, listener_names) = self.listeners(&mut binds, &cluster_names);
+        if let Some(admin) = process.admin {
+            binds.claim(&admin.into(), "a listener", place(Id::AdminBind), "admin.bind", self.findings);
+        }
         let (routes, route_owns) = self.routes(&listener_names, &cluster_names);
         let sources = Sources {
             base: base.clone(),
@@ -78,7 +78,11 @@ impl<'a> Assembly<'a> {
         config
     }
 
-    fn listeners(&mut self, binds: &mut Binds) -> (Vec<Arc<ListenerConfig>>, Names<'a>) {
+    fn listeners(
+        &mut self,
+        binds: &mut Binds,
+        clusters: &Names<'a>,
+    ) -> (Vec<Arc<ListenerConfig>>, Names<'a>) {
         let mut names = Names::new("listener");
         let mut listeners = Vec::new();
         for (index, listener) in self.read.listeners.iter().enumerate() {
@@ -88,13 +92,61 @@ impl<'a> Assembly<'a> {
             let bind = listener.bind.as_ref().and_then(|bind| self.bind(bind, &name, &path, binds));
             // An address that cannot be bound stands in for a wrong one, which is an error already.
             let bind = bind.unwrap_or_else(|| Address::Tcp(([0, 0, 0, 0], 0).into()));
-            listeners.push(Arc::new(build::listener(
-                &name,
-                bind,
-                &View { base: self.base, own: &listener.own },
-            )));
+            let mut built = build::listener(&name, bind, &View { base: self.base, own: &listener.own });
+            self.tcp(listener, &path, clusters, &mut built);
+            listeners.push(Arc::new(built));
         }
         (listeners, names)
+    }
+
+    /// Where a listener of TCP leads.
+    fn tcp(
+        &mut self,
+        listener: &FileListener,
+        path: &str,
+        clusters: &Names<'a>,
+        built: &mut ListenerConfig,
+    ) {
+        let Some(tcp) = &mut built.tcp else {
+            let first = listener.tcp_sni.first().map(|(name, _)| name.at);
+            if let Some(at) = listener.tcp_to.as_ref().map(|to| to.at).or(first) {
+                let place = self.file.place(at);
+                let problem = "`tcp` leads connections on only where the listener has `protocol: tcp`";
+                self.findings.push(ConfigError::new(place, format!("{path}.tcp"), problem));
+            }
+            return;
+        };
+        if listener.tcp_to.is_none() && listener.tcp_sni.is_empty() {
+            let at = listener.own.iter().find(|(id, ..)| *id == Id::ListenerProtocol).map(|(.., at)| *at);
+            let place = self.file.place(at.unwrap_or(Mark { width: 1, ..listener.at }));
+            let error = ConfigError::new(place, path, "a listener of TCP leads to a cluster");
+            self.findings.push(error.hint(Some("add `tcp: { to: NAME }`".to_owned())));
+        }
+        let to = listener.tcp_to.as_ref();
+        tcp.cluster =
+            to.and_then(|to| clusters.find(self.file, format!("{path}.tcp.to"), to, self.findings));
+        let mut names: Vec<(String, usize)> = Vec::new();
+        for (name, to) in &listener.tcp_sni {
+            let (place, key) = (self.file.place(name.at), format!("{path}.tcp.sni"));
+            let cluster = clusters.find(self.file, key.clone(), to, self.findings);
+            match grammar::host_pattern(&name.value) {
+                Ok(host) if names.iter().any(|(other, _)| *other == host) => {
+                    self.findings.push(ConfigError::new(place, key, format!("{} is here twice", quote(&host))));
+                }
+                Ok(host) => names.extend(cluster.map(|cluster| (host, cluster))),
+                Err(mismatch) => {
+                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&name.value));
+                    self.findings.push(error.hint(mismatch.hint));
+                }
+            }
+        }
+        match built::ServerNames::build(names) {
+            Ok(names) => tcp.names = names,
+            Err(error) => {
+                let place = self.file.place(listener.at);
+                self.findings.push(ConfigError::new(place, format!("{path}.tcp.sni"), error.to_string()));
+            }
+        }
     }
 
     fn bind(&mut self, bind: &At<String>, name: &str, path: &str, binds: &mut Binds) -> Option<Address> {
@@ -303,6 +355,12 @@ impl<'a> Assembly<'a> {
         let place = |what: &str, index: usize| {
             let at = match what {
                 "clusters" => read.clusters.get(index).and_then(|it| it.name.as_ref()),
+                // A route with several matches is several routes by now: the first place will do.
+                "routes" => {
+                    let name = config.routes.get(index).map(|route| route.name.split('[').next());
+                    let mut named = read.routes.iter().filter_map(|it| it.name.as_ref());
+                    named.find(|it| Some(Some(it.value.as_str())) == name)
+                }
                 _ => read.listeners.get(index).and_then(|it| it.name.as_ref()),
             };
             let at = at.map(|name| name.at).unwrap_or_default();

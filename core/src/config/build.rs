@@ -15,7 +15,7 @@ use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
     EndpointConfig, ForwardedConfig, ForwardedStyle, GrpcRouteConfig, HealthConfig, Http2Config, IoChoice,
     ListenerConfig, ListenerLimits, MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion,
-    RouteConfig, UpstreamProtocol,
+    RouteConfig, ServerNames, TcpConfig, UpstreamProtocol,
 };
 use crate::access_log;
 use crate::io::Address;
@@ -193,7 +193,17 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
         },
         http2: http2(view),
         grpc_health: view.bool(Id::GrpcHealth),
+        tcp: speaks_tcp(view).then(|| TcpConfig {
+            idle_timeout: view.duration(Id::TcpIdleTimeout),
+            cluster: None,
+            names: ServerNames::default(),
+        }),
     }
+}
+
+/// Whether a listener passes connections on as they are.
+pub(super) fn speaks_tcp(view: &View<'_>) -> bool {
+    view.word(Id::ListenerProtocol) == Some("tcp")
 }
 
 fn http2(view: &View<'_>) -> Http2Config {

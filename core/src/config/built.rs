@@ -130,6 +130,52 @@ pub struct ListenerConfig {
     pub http2: Http2Config,
     /// Calls of `grpc.health.v1.Health` are answered here.
     pub grpc_health: bool,
+    /// Where connections lead that are passed on as they are; `None`: HTTP is spoken.
+    pub tcp: Option<TcpConfig>,
+}
+
+/// What a listener with `protocol: tcp` does.
+#[derive(Debug, Clone)]
+pub struct TcpConfig {
+    /// How long a connection may be silent in both directions.
+    pub idle_timeout: Duration,
+    /// The cluster of every connection, or of those whose server name has none of its own; `None` refuses these.
+    pub cluster: Option<usize>,
+    /// Clusters by the server name of a TLS ClientHello, which is not read where there are none.
+    pub names: ServerNames,
+}
+
+/// Patterns of server names, each with its cluster.
+#[derive(Debug, Clone, Default)]
+pub struct ServerNames {
+    table: Arc<RouteTable>,
+    /// Patterns and indices into `Config::clusters`, by the table's rules.
+    names: Vec<(String, usize)>,
+}
+
+impl ServerNames {
+    /// # Errors
+    /// When a name is there twice or has no meaning; it is named by index.
+    pub(super) fn build(names: Vec<(String, usize)>) -> Result<Self, RouteError> {
+        let hosts: Vec<[String; 1]> = names.iter().map(|(name, _)| [name.clone()]).collect();
+        let rules = hosts.iter().map(|hosts| RouteRule { listeners: &[], hosts, path_prefix: "/" });
+        let table = Arc::new(RouteTable::build(&rules.collect::<Vec<_>>())?);
+        Ok(ServerNames { table, names })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Patterns, each with its cluster.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.names.iter().map(|(name, cluster)| (name.as_str(), *cluster))
+    }
+
+    /// The cluster of a server name: that of the name itself before that of the longest `*.` pattern.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.table.find(0, name.as_bytes(), b"/").and_then(|index| self.names.get(index)).map(|(_, cluster)| *cluster)
+    }
 }
 
 /// What a listener accepts from one connection, and from all of them.

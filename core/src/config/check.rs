@@ -243,10 +243,26 @@ pub(super) fn warnings(
             }
         }
     }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let Some(tcp) = &listener.tcp else { continue };
+        served[index] = true;
+        for cluster in tcp.cluster.into_iter().chain(tcp.names.iter().map(|(_, cluster)| cluster)) {
+            if let Some(used) = used.get_mut(cluster) {
+                *used = true;
+            }
+        }
+    }
     let mut warn = |what: &str, index: usize, problem: String| {
         let (place, key) = place(what, index);
         findings.push(ConfigError::new(place, key, problem).warning());
     };
+    for (index, route) in config.routes.iter().enumerate() {
+        let tcp = route.listeners.iter().filter_map(|at| config.listeners.get(*at)).find(|it| it.tcp.is_some());
+        if let Some(listener) = tcp {
+            let name = quote(&listener.name);
+            warn("routes", index, format!("the listener {name} speaks TCP: routes do not count there"));
+        }
+    }
     for (index, cluster) in config.clusters.iter().enumerate().filter(|(index, _)| !used[*index]) {
         warn("clusters", index, format!("no route leads to the cluster {}", quote(&cluster.name)));
     }

@@ -23,6 +23,13 @@ impl Config {
                 let mut item = self.settings(Scope::Listener, own);
                 item.insert("name".to_owned(), json!(listener.name));
                 item.insert("bind".to_owned(), json!(listener.bind.to_string()));
+                if let Some(tcp) = &listener.tcp {
+                    item.insert("tcp.to".to_owned(), json!(self.cluster_name(tcp.cluster)));
+                    let names = tcp.names.iter().map(|(name, cluster)| {
+                        (name.to_owned(), json!(self.cluster_name(Some(cluster))))
+                    });
+                    item.insert("tcp.sni".to_owned(), Json::Object(names.collect()));
+                }
                 item
             }),
             "clusters": each(&self.clusters, &self.sources.clusters, |cluster, own| {
@@ -44,6 +51,10 @@ impl Config {
                 item
             }),
         })
+    }
+
+    fn cluster_name(&self, index: Option<usize>) -> Option<&str> {
+        self.clusters.get(index?).map(|cluster| cluster.name.as_str())
     }
 
     fn settings(&self, scope: Scope, own: &Own) -> Map<String, Json> {

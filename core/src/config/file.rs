@@ -39,6 +39,10 @@ pub(super) struct FileListener {
     pub at: Mark,
     pub name: Option<At<String>>,
     pub bind: Option<At<String>>,
+    /// `tcp.to`
+    pub tcp_to: Option<At<String>>,
+    /// `tcp.sni`: names and clusters.
+    pub tcp_sni: Vec<(At<String>, At<String>)>,
     pub own: Own,
 }
 
@@ -72,7 +76,7 @@ pub(super) struct Walk<'a> {
     pub errors: &'a mut Findings,
 }
 
-/// Keys of a list's items that are not in the table of settings.
+/// Keys of a list's items that are not in the table of settings, some of them below a group of settings.
 struct Structure {
     scope: Scope,
     keys: &'static [&'static str],
@@ -87,8 +91,8 @@ const TOP: Structure = Structure {
 };
 const LISTENER: Structure = Structure {
     scope: Scope::Listener,
-    keys: &["name", "bind"],
-    later: &[("tls", "terminate TLS in front of Ringway"), ("policies", ""), ("protocol", "")],
+    keys: &["name", "bind", "tcp.to", "tcp.sni"],
+    later: &[("tls", "terminate TLS in front of Ringway"), ("policies", "")],
 };
 const CLUSTER: Structure = Structure {
     scope: Scope::Cluster,
@@ -154,10 +158,20 @@ impl Walk<'_> {
     }
 
     fn listener(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileListener> {
-        let mut item = FileListener { index, at: node.at, name: None, bind: None, own: Own::default() };
+        let mut item = FileListener {
+            index,
+            at: node.at,
+            name: None,
+            bind: None,
+            tcp_to: None,
+            tcp_sni: Vec::new(),
+            own: Own::default(),
+        };
         for (key, path, node) in self.section(node, path, &LISTENER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
+                "tcp.to" => item.tcp_to = self.text(&node, &path, "the name of one cluster"),
+                "tcp.sni" => item.tcp_sni = self.server_names(&node, &path),
                 _ => {
                     item.bind = self.text(
                         &node,
@@ -170,6 +184,24 @@ impl Walk<'_> {
         self.require(item.name.is_some(), &item.at, path, "name", node);
         self.require(item.bind.is_some(), &item.at, path, "bind", node);
         Some(item)
+    }
+
+    /// `sni: { shop.example.com: shop, "*.example.com": other }`
+    fn server_names(&mut self, node: &Rc<Node>, path: &str) -> Vec<(At<String>, At<String>)> {
+        let mut names = Vec::new();
+        let Some(entries) = self.map(node, path) else { return names };
+        if entries.len() > ITEMS_MAX {
+            let (place, found) = (self.file.place(node.at), entries.len().to_string());
+            self.errors.push(ConfigError::mismatch(place, path, format!("at most {ITEMS_MAX} names"), found));
+            return names;
+        }
+        for entry in entries {
+            let path = join(path, &entry.key);
+            if let Some(cluster) = self.text(&entry.value, &path, "the name of one cluster") {
+                names.push((At { value: entry.key.clone(), at: entry.key_at }, cluster));
+            }
+        }
+        names
     }
 
     fn cluster(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileCluster> {
@@ -271,14 +303,14 @@ impl Walk<'_> {
         let Some(entries) = self.map(node, path) else { return false };
         for entry in entries {
             let (path, key) = (join(path, &entry.key), join(within, &entry.key));
-            let known = structure.keys.iter().find(|known| within.is_empty() && **known == entry.key);
+            let known = structure.keys.iter().find(|known| **known == key);
             if let Some(known) = known {
                 keys.push((*known, path, entry.value.clone()));
             } else if let Some(setting) = find(structure.scope, &key) {
                 self.setting(setting, &entry.value, &path, own);
             } else if let Some(setting) = short_form(structure.scope, &key, &entry.value) {
                 self.setting(setting, &entry.value, &path, own);
-            } else if is_group(structure.scope, &key) {
+            } else if is_group(structure, &key) {
                 self.settings(&entry.value, &path, &key, structure, own, keys);
             } else if self.errors.is_full() {
                 // A hostile file has many: no work is spent on what is not shown.
@@ -488,21 +520,22 @@ fn short_form(scope: Scope, key: &str, node: &Node) -> Option<&'static Setting> 
     find(scope, long)
 }
 
-fn is_group(scope: Scope, key: &str) -> bool {
-    Setting::of_scope(scope)
-        .any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+fn is_group(structure: &Structure, key: &str) -> bool {
+    let mut known = all_keys(structure);
+    known.any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn all_keys(structure: &Structure) -> impl Iterator<Item = &'static str> {
+    structure.keys.iter().copied().chain(Setting::of_scope(structure.scope).map(|setting| setting.key))
 }
 
 /// The keys that could stand at a place.
 fn siblings(structure: &Structure, within: &str) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
-    if within.is_empty() {
-        names.extend(structure.keys);
-    }
-    for setting in Setting::of_scope(structure.scope) {
+    for key in all_keys(structure) {
         let rest = match within {
-            "" => Some(setting.key),
-            within => setting.key.strip_prefix(within).and_then(|rest| rest.strip_prefix('.')),
+            "" => Some(key),
+            within => key.strip_prefix(within).and_then(|rest| rest.strip_prefix('.')),
         };
         let Some(name) = rest.and_then(|rest| rest.split('.').next()) else { continue };
         if !names.contains(&name) {

@@ -57,7 +57,12 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
             Ok(bind) => {
                 let name = format!("listen-{}", index + 1);
                 binds.claim(&bind, &format!("another {}", given.place()), given.place(), "", findings);
-                listeners.push(Arc::new(build::listener(&name, bind, &view)));
+                let mut listener = build::listener(&name, bind, &view);
+                if let Some(tcp) = &mut listener.tcp {
+                    // The one cluster that there will be.
+                    tcp.cluster = Some(0);
+                }
+                listeners.push(Arc::new(listener));
             }
             Err(_) => findings.push(ConfigError::mismatch(
                 given.place(),

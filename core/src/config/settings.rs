@@ -146,6 +146,10 @@ settings! {
     /// gRPC methods with statistics of their own from the start; others get theirs when they are first seen, as long as there are fewer than 1,000.
     GrpcMethods: Process "grpc.methods" "grpc-methods", Kind::Methods, &["seen"], "seen", Reload;
 
+    /// What clients speak: HTTP, or anything over TCP, which is passed on as it is.
+    ListenerProtocol: Listener "protocol" "listener-protocol", Kind::Choice, &["http", "tcp"], "http", Reload;
+    /// How long a connection of `protocol: tcp` may be silent in both directions.
+    TcpIdleTimeout: Listener "tcp.idle_timeout" "tcp-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
     /// Peers that must send a PROXY protocol header (v1 or v2): address blocks, `true` for every peer, `false` for none.
     ProxyProtocol: Listener "proxy_protocol" "proxy-protocol", Kind::Cidrs, &["true", "false"], "false", Reload;
     /// What is done about `%2F` in a path, which some origins take for a slash and others for a character of a name.
@@ -345,6 +349,7 @@ impl Setting {
             (Scope::Cluster, "http2" | "protocol") => {
                 "HTTP/2 to upstreams (defaults; a cluster's own value wins)"
             }
+            (Scope::Listener, "tcp") => "Listeners of TCP (defaults; a listener's own value wins)",
             (Scope::Listener, "limits") => "Limits of listeners (defaults; a listener's own value wins)",
             (Scope::Listener, _) => "Listeners (defaults; a listener's own value wins)",
             (Scope::Cluster, _) => "Upstreams (defaults; a cluster's own value wins)",
