@@ -100,13 +100,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Where a listener of TCP leads.
-    fn tcp(
-        &mut self,
-        listener: &FileListener,
-        path: &str,
-        clusters: &Names<'a>,
-        built: &mut ListenerConfig,
-    ) {
+    fn tcp(&mut self, listener: &FileListener, path: &str, clusters: &Names<'a>, built: &mut ListenerConfig) {
         let Some(tcp) = &mut built.tcp else {
             let first = listener.tcp_sni.first().map(|(name, _)| name.at);
             if let Some(at) = listener.tcp_to.as_ref().map(|to| to.at).or(first) {
@@ -123,15 +117,18 @@ impl<'a> Assembly<'a> {
             self.findings.push(error.hint(Some("add `tcp: { to: NAME }`".to_owned())));
         }
         let to = listener.tcp_to.as_ref();
-        tcp.cluster =
-            to.and_then(|to| clusters.find(self.file, format!("{path}.tcp.to"), to, self.findings));
+        tcp.cluster = to.and_then(|to| clusters.find(self.file, format!("{path}.tcp.to"), to, self.findings));
         let mut names: Vec<(String, usize)> = Vec::new();
         for (name, to) in &listener.tcp_sni {
             let (place, key) = (self.file.place(name.at), format!("{path}.tcp.sni"));
             let cluster = clusters.find(self.file, key.clone(), to, self.findings);
             match grammar::host_pattern(&name.value) {
                 Ok(host) if names.iter().any(|(other, _)| *other == host) => {
-                    self.findings.push(ConfigError::new(place, key, format!("{} is here twice", quote(&host))));
+                    self.findings.push(ConfigError::new(
+                        place,
+                        key,
+                        format!("{} is here twice", quote(&host)),
+                    ));
                 }
                 Ok(host) => names.extend(cluster.map(|cluster| (host, cluster))),
                 Err(mismatch) => {

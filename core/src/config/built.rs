@@ -174,7 +174,10 @@ impl ServerNames {
 
     /// The cluster of a server name: that of the name itself before that of the longest `*.` pattern.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.table.find(0, name.as_bytes(), b"/").and_then(|index| self.names.get(index)).map(|(_, cluster)| *cluster)
+        self.table
+            .find(0, name.as_bytes(), b"/")
+            .and_then(|index| self.names.get(index))
+            .map(|(_, cluster)| *cluster)
     }
 }
 

@@ -257,7 +257,8 @@ pub(super) fn warnings(
         findings.push(ConfigError::new(place, key, problem).warning());
     };
     for (index, route) in config.routes.iter().enumerate() {
-        let tcp = route.listeners.iter().filter_map(|at| config.listeners.get(*at)).find(|it| it.tcp.is_some());
+        let tcp =
+            route.listeners.iter().filter_map(|at| config.listeners.get(*at)).find(|it| it.tcp.is_some());
         if let Some(listener) = tcp {
             let name = quote(&listener.name);
             warn("routes", index, format!("the listener {name} speaks TCP: routes do not count there"));
