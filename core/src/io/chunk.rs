@@ -1,7 +1,8 @@
 //! `Chunk`: received bytes, shared by reference, given back to the buffer pool when the last reference drops.
 //!
 //! **Invariant:** a chunk is only ever read. The pool writes into a buffer only while no chunk refers to it
-//! (the kernel holds it), or, in [`Chunk::append`], while exactly one chunk does and is borrowed mutably.
+//! (the kernel holds it); [`Chunk::append`] and [`Chunk::get_mut`] let it be written to while exactly one chunk refers to it
+//! and is borrowed mutably.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -92,6 +93,21 @@ impl Chunk {
     pub fn capacity(&self) -> usize {
         // SAFETY: a chunk with a meta holds a reference, so the meta is alive.
         self.meta.map_or(0, |meta| unsafe { meta.as_ref() }.capacity as usize)
+    }
+
+    /// The bytes, to be changed where they are, when no other chunk refers to their buffer.
+    pub fn get_mut(&mut self) -> Option<&mut [u8]> {
+        let meta = self.meta?;
+        // SAFETY: as in `capacity`.
+        let shared = unsafe { meta.as_ref() };
+        if shared.refs.get() != 1 {
+            return None;
+        }
+        // SAFETY: the range is initialised (see `deref`); the count is one and we are borrowed mutably for as long as the
+        // slice lives, so nobody else reads or writes this buffer.
+        Some(unsafe {
+            std::slice::from_raw_parts_mut(shared.base.as_ptr().add(self.start as usize), self.len as usize)
+        })
     }
 
     /// Which buffer it refers to.
@@ -214,6 +230,18 @@ mod tests {
         drop(hello);
         assert_eq!(&*world, b"world");
         assert!(world.slice(5..5).is_empty());
+    }
+
+    #[test]
+    fn only_the_only_reference_may_change_the_bytes() {
+        let mut chunk = Chunk::from(b"abc".to_vec());
+        chunk.get_mut().unwrap()[0] = b'x';
+        let mut tail = chunk.slice(1..3);
+        assert!(chunk.get_mut().is_none() && tail.get_mut().is_none(), "shared");
+        drop(chunk);
+        tail.get_mut().unwrap().copy_from_slice(b"yz");
+        assert_eq!(&*tail, b"yz");
+        assert!(Chunk::empty().get_mut().is_none());
     }
 
     #[test]

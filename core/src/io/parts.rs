@@ -75,6 +75,11 @@ impl Parts {
         *free.expect("at most PARTS_MAX pieces in one send") = Some(part.into());
         self
     }
+
+    /// The bytes of each piece.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.list.iter().flatten().map(|part| &**part)
+    }
 }
 
 impl<T: Into<Part>> From<T> for Parts {
