@@ -13,6 +13,7 @@ use clap::Args;
 use super::arrivals::Spacing;
 use super::codec::Protocol;
 use super::config::{LoadConfig, Shared};
+use super::proto::Schema;
 use super::request::RequestConfig;
 use super::run::{self, RunResult};
 use super::summary::{self, Document};
@@ -77,7 +78,13 @@ pub struct LoadArgs {
     /// A CSV file with a header line; each request takes a random row.
     #[arg(long)]
     pub data_file: Option<PathBuf>,
-    /// gRPC: the method, as package.Service/Method. --data is the encoded message.
+    /// gRPC: a .proto file, so that --data is JSON. May be repeated.
+    #[arg(long, requires = "call", value_name = "FILE")]
+    pub proto: Vec<PathBuf>,
+    /// gRPC: where the .proto files' imports are, besides the files' own directories. May be repeated.
+    #[arg(long, short = 'I', requires = "proto", value_name = "DIR")]
+    pub import_path: Vec<PathBuf>,
+    /// gRPC: the method, as package.Service/Method. Without --proto, --data is the encoded message.
     #[arg(long)]
     pub call: Option<String>,
     /// gRPC: messages sent in each call.
@@ -330,6 +337,12 @@ impl LoadArgs {
             }
             Ok((name.trim().to_owned(), template("--header", value.trim())?))
         });
+        let call = match &self.call {
+            Some(name) if !self.proto.is_empty() => {
+                Some(Schema::compile(&self.proto, &self.import_path)?.call(name)?)
+            }
+            _ => None,
+        };
         let body = match self.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
             None => Template::default(),
             Some((_, Some(path))) => {
@@ -337,7 +350,7 @@ impl LoadArgs {
                     .map_err(|error| io::Error::new(error.kind(), format!("--data @{path}: {error}")))?;
                 // What is not text has no fields: an encoded message, for instance.
                 match String::from_utf8(bytes) {
-                    Ok(text) if protocol != Protocol::Grpc => template("--data", &text)?,
+                    Ok(text) if protocol != Protocol::Grpc || call.is_some() => template("--data", &text)?,
                     Ok(text) => Template::literal(text.into_bytes()),
                     Err(error) => Template::literal(error.into_bytes()),
                 }
@@ -356,7 +369,7 @@ impl LoadArgs {
         if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(invalid(format!("--method {method}: expected a word such as GET")));
         }
-        Ok(RequestConfig {
+        let request = RequestConfig {
             method,
             path,
             headers: headers.collect::<io::Result<_>>()?,
@@ -364,8 +377,11 @@ impl LoadArgs {
             has_body: self.data.is_some(),
             messages: self.messages,
             data: data.clone(),
+            call,
             ..RequestConfig::default()
-        })
+        };
+        request.check_messages().map_err(|error| invalid(format!("--data: {error}")))?;
+        Ok(request)
     }
 }
 

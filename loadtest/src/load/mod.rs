@@ -14,6 +14,7 @@ pub mod config;
 pub mod faults;
 pub mod html;
 pub mod knee;
+pub mod proto;
 pub mod random;
 pub mod request;
 pub mod run;

@@ -8,6 +8,7 @@ use ringway_protocols::http1::{HeadLimits, Parsed, parse_request};
 use ringway_protocols::message::RequestHead;
 
 use super::codec::Protocol;
+use super::proto::Call;
 use super::random::Random;
 use super::target::Target;
 use super::template::{Data, Fill, Template};
@@ -30,6 +31,8 @@ pub struct RequestConfig {
     pub expect: Expect,
     /// Messages of a gRPC call.
     pub messages: u32,
+    /// The method that makes messages from a body of JSON; without it, the body is the encoded message.
+    pub call: Option<Call>,
 }
 
 /// What an answer must be; another one counts as an error.
@@ -55,7 +58,36 @@ impl Default for RequestConfig {
             think: Duration::ZERO,
             expect: Expect::default(),
             messages: 1,
+            call: None,
         }
+    }
+}
+
+impl RequestConfig {
+    /// Makes the messages once, so that JSON that does not fit is refused before anything is sent.
+    pub fn check_messages(&self) -> io::Result<()> {
+        let (counter, mut random) = (AtomicU64::new(0), Random::new(1));
+        let mut fill = Fill { counter: &counter, random: &mut random, data: &self.data, row: 0 };
+        self.render_messages(&mut Vec::new(), &mut fill)
+    }
+
+    fn render_messages(&self, out: &mut Vec<u8>, fill: &mut Fill<'_>) -> io::Result<()> {
+        if let Some(call) = &self.call {
+            let mut json = Vec::new();
+            self.body.render(&mut json, fill);
+            let json = String::from_utf8(json).map_err(io::Error::other)?;
+            return call.encode(&json, self.messages, out).map_err(io::Error::other);
+        }
+        for _ in 0..self.messages {
+            let start = out.len();
+            out.extend_from_slice(&[0; 5]);
+            self.body.render(out, fill);
+            let length = (out.len() - start - 5) as u32;
+            if let Some(prefix) = out.get_mut(start + 1..start + 5) {
+                prefix.copy_from_slice(&length.to_be_bytes());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -177,15 +209,7 @@ impl<'a> Requests<'a> {
         let mut fill = Fill { counter: self.counter, random: &mut self.random, data: &config.data, row };
         self.body.clear();
         if self.protocol == Protocol::Grpc {
-            for _ in 0..config.messages {
-                let start = self.body.len();
-                self.body.extend_from_slice(&[0; 5]);
-                config.body.render(&mut self.body, &mut fill);
-                let length = (self.body.len() - start - 5) as u32;
-                if let Some(prefix) = self.body.get_mut(start + 1..start + 5) {
-                    prefix.copy_from_slice(&length.to_be_bytes());
-                }
-            }
+            config.render_messages(&mut self.body, &mut fill)?;
         } else {
             config.body.render(&mut self.body, &mut fill);
         }

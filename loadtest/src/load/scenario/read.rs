@@ -12,6 +12,7 @@ use super::tree::{self, Content, Entry, Mark, Node, Problem, ScenarioError};
 use crate::load::args::parse_duration;
 use crate::load::codec::Protocol;
 use crate::load::config::LoadConfig;
+use crate::load::proto::{Call, Schema};
 use crate::load::request::{Expect, RequestConfig};
 use crate::load::target::Target;
 use crate::load::template::{Data, Template};
@@ -36,6 +37,7 @@ const KEYS: &[&str] = &[
     "seed",
     "headers",
     "data_file",
+    "proto",
     "think",
     "requests",
     "thresholds",
@@ -51,6 +53,7 @@ const REQUEST_KEYS: &[&str] = &[
     "data_file",
     "think",
     "messages",
+    "call",
     "expect",
 ];
 const EXPECT_KEYS: &[&str] = &["status", "body_contains", "latency"];
@@ -88,6 +91,7 @@ impl<'a> Fields<'a> {
 
 /// What each kind of request has where it does not say otherwise.
 struct Defaults {
+    schema: Option<Schema>,
     protocol: Protocol,
     headers: Vec<(String, Template)>,
     data: Data,
@@ -125,6 +129,7 @@ impl Reader<'_> {
         config.threads = threads.min(u64::from(config.connections)) as u32;
         let data = fields.get("data_file").and_then(|node| self.data(node)).unwrap_or_default();
         let defaults = Defaults {
+            schema: fields.get("proto").and_then(|node| self.schema(node)),
             protocol: config.protocol,
             headers: fields.get("headers").map(|node| self.headers(node, &data)).unwrap_or_default(),
             think: self.time(fields, "think").unwrap_or_default(),
@@ -193,25 +198,48 @@ impl Reader<'_> {
             }
         }
         let body = self.body(fields, &data);
+        let call = fields.get("call").and_then(|node| self.call(node, defaults));
         let has_body = body.is_some();
         let posts = has_body || defaults.protocol == Protocol::Grpc;
         let method = fields.get("method").and_then(|node| self.scalar(node, method));
-        RequestConfig {
+        let own_path = fields.get("path").and_then(|node| self.path(node, &data));
+        let request = RequestConfig {
             name: fields
                 .get("name")
                 .and_then(|node| self.scalar(node, |text| Ok(text.to_owned())))
                 .unwrap_or_else(|| format!("request {}", position + 1)),
             weight: self.number(fields, "weight", 0).unwrap_or(1) as u32,
             method: method.unwrap_or_else(|| if posts { "POST" } else { "GET" }.to_owned()),
-            path: fields.get("path").and_then(|node| self.path(node, &data)),
+            path: own_path.or_else(|| call.as_ref().map(|call| Template::literal(call.path().into_bytes()))),
             headers,
             body: body.unwrap_or_default(),
             has_body,
             think: self.time(fields, "think").unwrap_or(defaults.think),
             messages: self.number(fields, "messages", 1).unwrap_or(1) as u32,
             expect: fields.get("expect").map(|node| self.expect(node)).unwrap_or_default(),
+            call,
             data,
+        };
+        if let Err(error) = request.check_messages() {
+            let at = fields.get("body").or(fields.get("body_file")).or(fields.get("call"));
+            self.say(at.map_or(node.at, |node| node.at), error.to_string());
         }
+        request
+    }
+
+    fn schema(&mut self, node: &Node) -> Option<Schema> {
+        let beside = self.beside;
+        self.scalar(node, |name| {
+            Schema::compile(&[beside.join(name)], &[beside.to_owned()]).map_err(|error| error.to_string())
+        })
+    }
+
+    fn call(&mut self, node: &Node, defaults: &Defaults) -> Option<Call> {
+        if defaults.protocol != Protocol::Grpc || defaults.schema.is_none() {
+            self.say(node.at, "`call` needs `protocol: grpc` and `proto: FILE` of the scenario".into());
+        }
+        let schema = defaults.schema.as_ref()?;
+        self.scalar(node, |name| schema.call(name).map_err(|error| error.to_string()))
     }
 
     fn body(&mut self, fields: Fields<'_>, data: &Data) -> Option<Template> {
