@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use crate::idle::{self, IdleConfig};
 use crate::load::args::{self, LoadArgs};
 use crate::load::codec::Protocol;
 use crate::load::compare::{self, AddedArgs};
-use crate::load::faults::{self, Delay, Faults};
+use crate::load::origin::faults::{self, Delay, Faults};
+use crate::load::origin::{self as faulty, OriginConfig as FaultyConfig};
 use crate::load::scenario::{self, ScenarioArgs};
+use crate::load::summary;
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
 
@@ -120,18 +123,30 @@ struct FaultArgs {
     /// The share of requests that are answered 503: 0.1%.
     #[arg(long, default_value = "0", value_parser = faults::parse_share)]
     error_rate: f64,
-    /// The share of requests on which the connection is reset.
+    /// The share of requests on which the connection is reset; with HTTP/2, the stream.
     #[arg(long, default_value = "0", value_parser = faults::parse_share)]
     reset_rate: f64,
+    /// The share of requests that are answered with bytes that break the protocol.
+    #[arg(long, default_value = "0", value_parser = faults::parse_share)]
+    garbage_rate: f64,
+    /// The share of requests that get less of a body than was announced.
+    #[arg(long, default_value = "0", value_parser = faults::parse_share)]
+    short_rate: f64,
+    /// HTTP/2: the share of requests that are the last of their connection (GOAWAY).
+    #[arg(long, default_value = "0", value_parser = faults::parse_share)]
+    goaway_rate: f64,
     /// Bodies are sent with so many bytes a second: 10KiB.
     #[arg(long, value_parser = faults::parse_bytes)]
     body_rate: Option<u64>,
-    /// What the origin speaks.
+    /// What the origin speaks: ws sends every message back, grpc answers any method.
     #[arg(long, value_enum, default_value = "http1")]
     protocol: Protocol,
-    /// TLS is not built yet.
-    #[arg(long, hide = true)]
-    tls: bool,
+    /// gRPC: messages of each answer; --body is the length of each.
+    #[arg(long, default_value_t = 1)]
+    messages: u32,
+    /// Writes what was served as JSON when the origin is ended.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// The random numbers of the faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -212,16 +227,11 @@ fn run(command: Command) -> io::Result<ExitCode> {
         }
         Command::Origin { origin, faults, cpu } => {
             cpu.map_or(Ok(()), affinity::pin)?;
-            if faults.tls || faults.protocol != Protocol::Http1 {
-                return Err(invalid("origin: only HTTP/1.1 in cleartext is built so far".to_owned()));
+            if faults.is_plain() {
+                Engine::new(4096)?.with_origin(origin.config())?.serve()?;
+            } else {
+                faults.serve(&origin)?;
             }
-            if faults.faults().any() {
-                let listener = std::net::TcpListener::bind(origin.listen).map_err(|error| {
-                    io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen))
-                })?;
-                faults::serve(&listener, origin.body_bytes, faults.faults(), faults.seed)?;
-            }
-            Engine::new(4096)?.with_origin(origin.config())?.serve()?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Idle { target, connections, no_request, http2, settle, common } => {
@@ -298,8 +308,47 @@ impl FaultArgs {
             latency: self.latency,
             errors: self.error_rate,
             resets: self.reset_rate,
+            garbage: self.garbage_rate,
+            short: self.short_rate,
+            goaways: self.goaway_rate,
             body_rate: self.body_rate,
         }
+    }
+
+    /// Whether the lightest origin will do.
+    fn is_plain(&self) -> bool {
+        self.protocol == Protocol::Http1 && !self.faults().any() && self.json.is_none()
+    }
+
+    /// Serves until Ctrl-C, and says what was served.
+    fn serve(&self, origin: &OriginArgs) -> io::Result<()> {
+        args::catch_interrupt();
+        let listener = TcpListener::bind(origin.listen)
+            .map_err(|error| io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen)))?;
+        let config = FaultyConfig {
+            protocol: self.protocol,
+            body_bytes: origin.body_bytes,
+            messages: self.messages,
+            faults: self.faults(),
+            seed: self.seed,
+        };
+        let report = faulty::serve(listener, &config, &args::shared().stop)?.report();
+        eprintln!(
+            "{} requests on {} connections: {} right, {} errors, {} resets, {} garbage, {} short, {} GOAWAY, {} lost",
+            report.requests,
+            report.connections,
+            report.right,
+            report.errors,
+            report.resets,
+            report.garbage,
+            report.short,
+            report.goaways,
+            report.lost
+        );
+        if let Some(path) = &self.json {
+            summary::write("--json", path, &serde_json::to_string_pretty(&report)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -110,6 +110,20 @@ pub fn shutdown(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
+/// Ends our direction: FIN behind what was sent.
+pub fn shutdown_write(fd: RawFd) {
+    // SAFETY: no pointers.
+    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+}
+
+/// Closing sends RST instead of FIN.
+pub fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (pointer, length) = (std::ptr::from_ref(&linger).cast(), size_of::<libc::linger>());
+    // SAFETY: the pointer and the length describe one `linger`. A failure leaves FIN.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, pointer, length as libc::socklen_t) };
+}
+
 /// Takes ownership of a descriptor that an accept completion reported.
 pub fn adopt(fd: i32) -> OwnedFd {
     assert!(fd >= 0, "a completion without error carries a descriptor");

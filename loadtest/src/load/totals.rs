@@ -32,6 +32,7 @@ failures! {
     Handshake "handshake" "WebSocket handshakes refused",
     Reset "reset" "connections reset with a request on them",
     EarlyClose "early_close" "connections closed before the whole response",
+    Closed "closed" "WebSocket messages without an answer when the peer said Close",
     Timeout "timeout" "requests that took longer than --timeout",
     Status "status" "statuses of 400 and above, or not as expected",
     Malformed "malformed" "answers that break the protocol, or that nobody asked for",

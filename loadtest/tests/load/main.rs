@@ -2,4 +2,5 @@
 
 mod harness;
 mod http1;
+mod origins;
 mod scenario;

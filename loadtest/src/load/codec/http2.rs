@@ -35,6 +35,15 @@ struct Stream {
     grpc_status: Option<u16>,
     body_bytes: u64,
     body: Vec<u8>,
+    messages: Messages,
+}
+
+/// Where a body of gRPC is in its messages: each has a flag, its length in four bytes, and so much of content.
+#[derive(Clone, Copy, Default)]
+struct Messages {
+    prefix: [u8; 5],
+    prefix_bytes: usize,
+    left: u64,
 }
 
 struct Unsent {
@@ -42,6 +51,20 @@ struct Unsent {
     body: Vec<u8>,
     sent: usize,
 }
+
+/// A tester's peer may misbehave as it likes: it is counted, and bounded by `--timeout`.
+pub(crate) const NO_ABUSE_LIMITS: AbuseLimits = AbuseLimits {
+    resets: 0,
+    own_resets: 0,
+    continuations: 0,
+    empty_frames: 0,
+    control_frames: 0,
+    priorities: 0,
+    window_updates: 0,
+    refused_streams: 0,
+    unknown_frames: 0,
+    closed_frames: 0,
+};
 
 /// The statuses of gRPC that no trailer has set: "unknown".
 const GRPC_UNKNOWN: u16 = 2;
@@ -60,7 +83,7 @@ impl Http2 {
             trailer_limits: TrailerLimits { bytes_max: 16 << 10, fields_max: 100 },
             connect_protocol: false,
             queued_control_bytes_max: 1 << 20,
-            abuse: AbuseLimits::default(),
+            abuse: NO_ABUSE_LIMITS,
         };
         let mut machine = Connection::new(Role::Client, &machine_config, now);
         out.append(machine.output());
@@ -153,6 +176,9 @@ impl Http2 {
                 let length = range.len();
                 if let Some(stream) = self.streams.get_mut(key.slot()) {
                     stream.body_bytes += length as u64;
+                    if self.grpc {
+                        stream.messages.take(bytes.get(range.clone()).unwrap_or_default());
+                    }
                     if self.keep_body && stream.body.len() + length <= KEPT_BYTES_MAX {
                         stream.body.extend_from_slice(bytes.get(range).unwrap_or_default());
                     }
@@ -173,8 +199,13 @@ impl Http2 {
                 }
                 self.finish(key, None, ended);
             }
-            Event::Reset { key, processed, .. } => {
-                let failure = if processed { Failure::Stream } else { Failure::Refused };
+            Event::Reset { key, processed, by_peer, .. } => {
+                let failure = match (by_peer, processed) {
+                    // We have reset it: a body of another length than announced, for instance.
+                    (false, _) => Failure::Malformed,
+                    (true, true) => Failure::Stream,
+                    (true, false) => Failure::Refused,
+                };
                 self.finish(key, Some(failure), ended);
             }
             Event::RefusedHead { key, .. } => self.finish(key, Some(Failure::Malformed), ended),
@@ -198,6 +229,8 @@ impl Http2 {
             (_, status) => status,
         };
         let failure = failure.or((self.grpc && status != 0).then_some(Failure::Grpc));
+        let cut_off = self.grpc && !stream.messages.is_whole();
+        let failure = failure.or(cut_off.then_some(Failure::Malformed));
         let body = if self.keep_body { std::mem::take(&mut stream.body) } else { Vec::new() };
         ended.push(Ended { tag: stream.tag, status, body_bytes: stream.body_bytes, failure, body });
     }
@@ -213,6 +246,34 @@ impl Http2 {
             }
         }
         Ok(())
+    }
+}
+
+impl Messages {
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len() as u64);
+                self.left -= skipped;
+                bytes = bytes.get(skipped as usize..).unwrap_or_default();
+                continue;
+            }
+            if let (Some(place), Some((&first, rest))) =
+                (self.prefix.get_mut(self.prefix_bytes), bytes.split_first())
+            {
+                *place = first;
+                self.prefix_bytes += 1;
+                bytes = rest;
+            }
+            if let (5, [_, length @ ..]) = (self.prefix_bytes, self.prefix) {
+                self.left = u64::from(u32::from_be_bytes(length));
+                self.prefix_bytes = 0;
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.prefix_bytes == 0 && self.left == 0
     }
 }
 
@@ -249,6 +310,25 @@ fn grpc_status(lines: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_whole_at_their_ends_only() {
+        let bytes = b"\0\0\0\0\x02ab\0\0\0\0\0\0\0\0\0\x01c";
+        for size in [1, 4, bytes.len()] {
+            let mut messages = Messages::default();
+            let mut whole = Vec::new();
+            let mut at = 0;
+            for piece in bytes.chunks(size) {
+                messages.take(piece);
+                at += piece.len();
+                if messages.is_whole() {
+                    whole.push(at);
+                }
+            }
+            assert_eq!(whole.last(), Some(&bytes.len()), "{size}");
+            assert!(whole.iter().all(|at| [7, 12, 18].contains(at)), "{size}: {whole:?}");
+        }
+    }
 
     #[test]
     fn the_status_of_grpc_is_found_among_lines() {

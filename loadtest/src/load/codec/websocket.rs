@@ -20,6 +20,7 @@ pub struct WebSocket {
     closing: bool,
     random: Random,
     message_bytes: u64,
+    keep_body: bool,
 }
 
 const OPCODE_BINARY: u8 = 2;
@@ -52,11 +53,21 @@ impl WebSocket {
             closing: false,
             random,
             message_bytes: 0,
+            keep_body: config.keep_body,
         }
     }
 
     pub fn can_start(&self) -> bool {
         self.open && !self.closing && (self.waiting.len() as u32) < self.depth_max
+    }
+
+    /// What the peer's end of the connection means for messages without an answer.
+    pub fn end_failure(&self) -> Failure {
+        match (self.open, self.closing) {
+            (false, _) => Failure::Handshake,
+            (true, true) => Failure::Closed,
+            (true, false) => Failure::EarlyClose,
+        }
     }
 
     pub fn is_closing(&self) -> bool {
@@ -134,10 +145,16 @@ impl WebSocket {
                 if first & FIN != 0 {
                     let body_bytes = std::mem::take(&mut self.message_bytes);
                     let tag = self.waiting.pop_front().ok_or(Failure::Malformed)?;
-                    ended.push(Ended { tag, status: 0, body_bytes, failure: None, body: payload.to_vec() });
+                    let body = if self.keep_body { payload.to_vec() } else { Vec::new() };
+                    ended.push(Ended { tag, status: 0, body_bytes, failure: None, body });
                 }
             }
-            OPCODE_CLOSE => self.closing = true,
+            OPCODE_CLOSE => {
+                // It is answered with the same (RFC 6455 5.5.1).
+                if !std::mem::replace(&mut self.closing, true) {
+                    self.frame(OPCODE_CLOSE, payload, out);
+                }
+            }
             OPCODE_PING => self.frame(OPCODE_PONG, payload, out),
             OPCODE_PONG => {}
             _ => return Err(Failure::Malformed),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::load::args::parse_duration;
-use crate::load::faults::parse_share;
+use crate::load::origin::faults::parse_share;
 use crate::load::summary::{Document, Latency, time};
 
 /// One limit.

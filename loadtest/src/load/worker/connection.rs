@@ -393,7 +393,7 @@ impl Worker<'_> {
         }
         self.settle(index, now);
         let failure = match &self.connections[index as usize].codec {
-            Some(Codec::WebSocket(websocket)) if !websocket.can_start() => Failure::Handshake,
+            Some(Codec::WebSocket(websocket)) => websocket.end_failure(),
             _ => Failure::EarlyClose,
         };
         self.fail(index, failure);
