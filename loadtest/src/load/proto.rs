@@ -137,10 +137,12 @@ service Payments {
 "#;
 
     fn schema(text: &str) -> io::Result<Schema> {
-        let name = format!("ringway-proto-{}-{:x}.proto", std::process::id(), text.len());
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("ringway-proto-{}-{number}.proto", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).expect("a file");
-        let schema = Schema::compile(&[path.clone()], &[]);
+        let schema = Schema::compile(std::slice::from_ref(&path), &[]);
         let _ = std::fs::remove_file(path);
         schema
     }
