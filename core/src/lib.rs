@@ -20,6 +20,7 @@ pub mod reply;
 pub mod server;
 pub mod shared;
 pub mod stats;
+pub mod tls;
 pub mod transport;
 pub mod tunnel;
 pub mod upstream;

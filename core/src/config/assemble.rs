@@ -10,14 +10,16 @@ use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, quote};
-use super::file::{At, FileConfig, FileListener, FileRoute};
+use super::file::{At, FileCluster, FileConfig, FileListener, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
 use super::settings::{Id, Setting};
+use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
-use super::{Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, built};
+use super::{ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, built};
 use crate::io::Address;
+use crate::tls::ClientTls;
 
 /// Puts the parts of a file together.
 pub(super) struct Assembly<'a> {
@@ -49,7 +51,9 @@ impl<'a> Assembly<'a> {
                 cluster.at,
             );
             self.doubtful(&cluster.own, &path);
-            let built = build::cluster(&name, endpoints, &View { base, own: &cluster.own });
+            let view = View { base, own: &cluster.own };
+            let mut built = build::cluster(&name, endpoints, &view);
+            built.tls = self.client_tls(&built, cluster, &path, &view);
             if let Some((expected, found)) = check::health(&built) {
                 let place = self.file.place(cluster.at);
                 let key = format!("{path}.{}", Setting::of(Id::HealthGrpc).key);
@@ -92,7 +96,14 @@ impl<'a> Assembly<'a> {
             let bind = listener.bind.as_ref().and_then(|bind| self.bind(bind, &name, &path, binds));
             // An address that cannot be bound stands in for a wrong one, which is an error already.
             let bind = bind.unwrap_or_else(|| Address::Tcp(([0, 0, 0, 0], 0).into()));
-            let mut built = build::listener(&name, bind, &View { base: self.base, own: &listener.own });
+            let view = View { base: self.base, own: &listener.own };
+            let mut built = build::listener(&name, bind, &view);
+            let at = Where { file: self.file, path: &path, at: listener.at };
+            built.tls = listener.tls.as_ref().and_then(|tls| tls::server(tls, &view, &at, self.findings));
+            if built.tls.is_some() && built.redirect_to_https.is_some() {
+                let problem = "a listener with TLS has nothing to redirect: set it on the one without";
+                self.findings.push(at.error(Id::RedirectToHttps, &view, problem));
+            }
             self.tcp(listener, &path, clusters, &mut built);
             listeners.push(Arc::new(built));
         }
@@ -144,6 +155,27 @@ impl<'a> Assembly<'a> {
                 self.findings.push(ConfigError::new(place, format!("{path}.tcp.sni"), error.to_string()));
             }
         }
+    }
+
+    fn client_tls(
+        &mut self,
+        built: &ClusterConfig,
+        cluster: &FileCluster,
+        path: &str,
+        view: &View<'_>,
+    ) -> Option<Arc<ClientTls>> {
+        let texts = cluster.endpoints.as_deref().unwrap_or_default();
+        let https = texts.iter().filter(|text| grammar::is_https(&text.value)).count();
+        let plain = texts.iter().enumerate().find(|(_, text)| !grammar::is_https(&text.value));
+        if let (1.., Some((index, plain)), Some(_)) = (https, plain, view.word(Id::UpstreamTls)) {
+            let expected = "https:// like the other endpoints: a cluster has TLS or has not";
+            let (place, key) = (self.file.place(plain.at), format!("{path}.endpoints[{index}]"));
+            self.findings.push(ConfigError::mismatch(place, key, expected, quote(&plain.value)));
+            return None;
+        }
+        let at = Where { file: self.file, path, at: cluster.at };
+        let finding = |id: Id, problem: String| at.error(id, view, problem);
+        tls::client(built, https > 0, view, &finding, self.findings)
     }
 
     fn bind(&mut self, bind: &At<String>, name: &str, path: &str, binds: &mut Binds) -> Option<Address> {

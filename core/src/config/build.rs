@@ -149,7 +149,7 @@ fn read_token(path: &Path) -> Result<String, String> {
     Ok(token.to_owned())
 }
 
-/// Builds a listener.
+/// Builds a listener, without what it reads from files.
 pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerConfig {
     let every_peer = || ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()).collect();
     ListenerConfig {
@@ -198,6 +198,12 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             cluster: None,
             names: ServerNames::default(),
         }),
+        tls: None,
+        redirect_to_https: match view.word(Id::RedirectToHttps) {
+            Some("true") => Some(443),
+            Some(_) => None,
+            None => Some(view.number_as(Id::RedirectToHttps)),
+        },
     }
 }
 
@@ -247,7 +253,7 @@ fn http2(view: &View<'_>) -> Http2Config {
     }
 }
 
-/// Builds a cluster.
+/// Builds a cluster, without what it reads from files.
 pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> ClusterConfig {
     ClusterConfig {
         name: name.to_owned(),
@@ -281,6 +287,7 @@ pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_
         },
         multiplex: multiplex(view),
         health: health(view),
+        tls: None,
     }
 }
 

@@ -15,6 +15,7 @@ use ringway_protocols::http2::ConnectionConfig;
 
 use super::{ConfigError, Layer, Own};
 use crate::io::Address;
+use crate::tls::{ClientTls, ServerTls};
 
 /// One generation of the whole configuration.
 #[derive(Debug)]
@@ -132,6 +133,10 @@ pub struct ListenerConfig {
     pub grpc_health: bool,
     /// Where connections lead that are passed on as they are; `None`: HTTP is spoken.
     pub tcp: Option<TcpConfig>,
+    /// `None`: plain text.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Requests without TLS are sent to this port with it.
+    pub redirect_to_https: Option<u16>,
 }
 
 /// What a listener with `protocol: tcp` does.
@@ -255,6 +260,8 @@ pub struct ClusterConfig {
     pub multiplex: MultiplexConfig,
     /// `None`: endpoints are taken to be healthy.
     pub health: Option<HealthConfig>,
+    /// `None`: plain text.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// How endpoints are asked for their health, with `grpc.health.v1.Health/Check`.

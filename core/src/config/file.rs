@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::error::{ConfigError, Findings, did_you_mean, quote};
 use super::layer::Own;
-use super::settings::{Scope, Setting};
+use super::settings::{Id, Scope, Setting};
 use super::tree::{Content, Mark, Node, SourceFile};
 use super::value::{Kind, Mismatch, Value};
 
@@ -43,7 +43,25 @@ pub(super) struct FileListener {
     pub tcp_to: Option<At<String>>,
     /// `tcp.sni`: names and clusters.
     pub tcp_sni: Vec<(At<String>, At<String>)>,
+    /// `None`: plain text.
+    pub tls: Option<FileTls>,
     pub own: Own,
+}
+
+/// What a listener's `tls` has besides settings.
+#[derive(Debug)]
+pub(super) struct FileTls {
+    pub at: Mark,
+    pub certificates: Vec<FileCertificate>,
+}
+
+#[derive(Debug)]
+pub(super) struct FileCertificate {
+    pub at: Mark,
+    pub cert: Option<At<String>>,
+    pub key: Option<At<String>>,
+    pub ocsp: Option<At<String>>,
+    pub hosts: Vec<At<String>>,
 }
 
 #[derive(Debug)]
@@ -91,15 +109,14 @@ const TOP: Structure = Structure {
 };
 const LISTENER: Structure = Structure {
     scope: Scope::Listener,
-    keys: &["name", "bind", "tcp.to", "tcp.sni"],
-    later: &[("tls", "terminate TLS in front of Ringway"), ("policies", "")],
+    keys: &["name", "bind", "tcp.to", "tcp.sni", "tls.certificates"],
+    later: &[("policies", "")],
 };
 const CLUSTER: Structure = Structure {
     scope: Scope::Cluster,
     keys: &["name", "endpoints"],
     later: &[
         ("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`"),
-        ("tls", ""),
         ("outlier", ""),
         ("limits", "`pool.connections` bounds the connections of an endpoint"),
     ],
@@ -109,6 +126,8 @@ const ROUTE: Structure = Structure {
     keys: &["name", "listeners", "hosts", "match", "to"],
     later: &[("policies", ""), ("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
 };
+const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts"];
+const CERTIFICATES_MAX: usize = 10_000;
 const MATCH: (&[&str], &[(&str, &str)]) = (
     &["path"],
     &[
@@ -163,15 +182,26 @@ impl Walk<'_> {
             at: node.at,
             name: None,
             bind: None,
+            tls: None,
             tcp_to: None,
             tcp_sni: Vec::new(),
             own: Own::default(),
         };
+        // A group without anything in it is there all the same.
+        if let Some(tls) = entry(node, "tls") {
+            item.tls = Some(FileTls { at: tls.key_at, certificates: Vec::new() });
+        }
         for (key, path, node) in self.section(node, path, &LISTENER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
                 "tcp.to" => item.tcp_to = self.text(&node, &path, "the name of one cluster"),
                 "tcp.sni" => item.tcp_sni = self.server_names(&node, &path),
+                "tls.certificates" => {
+                    let certificates = self.each(&node, &path, CERTIFICATES_MAX, Self::certificate);
+                    if let Some(tls) = &mut item.tls {
+                        tls.certificates = certificates;
+                    }
+                }
                 _ => {
                     item.bind = self.text(
                         &node,
@@ -204,8 +234,30 @@ impl Walk<'_> {
         names
     }
 
+    /// One item of `tls.certificates`.
+    fn certificate(&mut self, _: usize, node: &Rc<Node>, path: &str) -> Option<FileCertificate> {
+        let mut item = FileCertificate { at: node.at, cert: None, key: None, ocsp: None, hosts: Vec::new() };
+        for (key, path, node) in self.keys(node, path, CERTIFICATE, &[])? {
+            match key {
+                "cert" => item.cert = self.path(&node, &path),
+                "key" => item.key = self.path(&node, &path),
+                "ocsp" => item.ocsp = self.path(&node, &path),
+                _ => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
+            }
+        }
+        self.require(item.cert.is_some(), &item.at, path, "cert", node);
+        self.require(item.key.is_some(), &item.at, path, "key", node);
+        Some(item)
+    }
+
     fn cluster(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileCluster> {
         let mut item = FileCluster { index, at: node.at, name: None, endpoints: None, own: Own::default() };
+        // `tls: {}` says that there is TLS.
+        if let Some(tls) = entry(node, "tls").filter(|tls| matches!(tls.value.content, Content::Map(_)))
+            && entry(&tls.value, "enabled").is_none()
+        {
+            item.own.set(Id::UpstreamTls, Value::Bool(true), tls.key_at);
+        }
         for (key, path, node) in self.section(node, path, &CLUSTER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
@@ -445,6 +497,18 @@ impl Walk<'_> {
         None
     }
 
+    /// The path of a file.
+    fn path(&mut self, node: &Node, path: &str) -> Option<At<String>> {
+        const EXPECTED: &str = "the path of a file";
+        let text = self.text(node, path, EXPECTED)?;
+        if text.value.is_empty() || text.value.contains('\0') {
+            let place = self.file.place(text.at);
+            self.errors.push(ConfigError::mismatch(place, path, EXPECTED, node.describe()));
+            return None;
+        }
+        Some(text)
+    }
+
     /// A list of texts; one text alone is a list of one.
     fn texts(&mut self, node: &Rc<Node>, path: &str, expected: &str) -> Option<Vec<At<String>>> {
         match &node.content {
@@ -506,6 +570,14 @@ impl Walk<'_> {
     }
 }
 
+/// The entry of a mapping.
+fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n super::tree::Entry> {
+    match &node.content {
+        Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
+        _ => None,
+    }
+}
+
 fn find(scope: Scope, key: &str) -> Option<&'static Setting> {
     Setting::of_scope(scope).find(|setting| setting.key == key)
 }
@@ -515,6 +587,7 @@ fn short_form(scope: Scope, key: &str, node: &Node) -> Option<&'static Setting> 
     let long = match (scope, key, &node.content) {
         (Scope::Process, "admin", Content::Scalar(_)) => "admin.bind",
         (Scope::Process, "access_log", Content::Scalar(_)) => "access_log.target",
+        (Scope::Cluster, "tls", Content::Scalar(_)) => "tls.enabled",
         _ => return None,
     };
     find(scope, long)

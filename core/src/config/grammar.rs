@@ -9,9 +9,11 @@ use super::error::quote;
 use super::value::Mismatch;
 use crate::io::Address;
 
-const ENDPOINT: &str = "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, or unix:/path";
-const ORIGIN: &str =
-    "http://HOST:PORT such as http://10.0.0.5:9000, h2c://HOST:PORT for HTTP/2, or unix:/path";
+const ENDPOINT: &str =
+    "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, https://HOST for TLS, or unix:/path";
+const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, https://HOST:PORT for TLS, h2c://HOST:PORT for \
+                      HTTP/2, or unix:/path";
+const HTTPS: &str = "https://";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
 /// What the route table looks at of a request's host.
@@ -33,8 +35,8 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
     if text.starts_with("h2c://") {
         return Err(wrong(ENDPOINT, "endpoints have no scheme: set `protocol: http2` in the cluster"));
     }
-    if text.starts_with("https://") {
-        return Err(wrong(ENDPOINT, "TLS to endpoints is not supported by this version"));
+    if let Some(rest) = text.strip_prefix(HTTPS) {
+        return https(rest, ENDPOINT);
     }
     if text.starts_with("unix:") {
         return text
@@ -47,8 +49,8 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Mismatch> {
 
 /// Reads an origin of `--upstream`: an endpoint, or an `http` or `h2c` URL without a path.
 pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
-    if text.starts_with("https://") {
-        return Err(wrong(ORIGIN, "TLS to origins is not supported by this version"));
+    if let Some(rest) = text.strip_prefix(HTTPS) {
+        return https(rest, ORIGIN);
     }
     if text.starts_with("unix:") {
         return endpoint(text);
@@ -56,17 +58,34 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     let (authority, port) = match text.strip_prefix("http://").or_else(|| text.strip_prefix("h2c://")) {
         Some(rest) => (rest.strip_suffix('/').unwrap_or(rest), Some(80)),
         None if text.contains("://") => {
-            return Err(wrong(ORIGIN, "only http:// and h2c:// are spoken to origins"));
+            return Err(wrong(ORIGIN, "only http://, https:// and h2c:// are spoken to origins"));
         }
         None => (text, None),
     };
+    only_authority(authority, ORIGIN)?;
+    host_and_port(authority, port, ORIGIN)
+}
+
+/// What follows `https://`.
+fn https(rest: &str, expected: &str) -> Result<EndpointConfig, Mismatch> {
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    only_authority(authority, expected)?;
+    host_and_port(authority, Some(443), expected)
+}
+
+fn only_authority(authority: &str, expected: &str) -> Result<(), Mismatch> {
     if authority.contains(['/', '?', '#']) {
-        return Err(wrong(ORIGIN, "leave the path out: requests keep their own"));
+        return Err(wrong(expected, "leave the path out: requests keep their own"));
     }
     if authority.contains('@') {
-        return Err(wrong(ORIGIN, "leave user and password out"));
+        return Err(wrong(expected, "leave user and password out"));
     }
-    host_and_port(authority, port, ORIGIN)
+    Ok(())
+}
+
+/// Whether an endpoint or origin is spoken to with TLS.
+pub(super) fn is_https(text: &str) -> bool {
+    text.starts_with(HTTPS)
 }
 
 /// Whether an origin of `--upstream` is spoken to in HTTP/2.
@@ -226,7 +245,10 @@ mod tests {
             ("app:+80", Err("the port is a number from 1 to 65535")),
             ("10.0.0.1:0", Err("port 0 cannot be connected to")),
             ("http://app:80/", Err("endpoints have no scheme: write `app:80`")),
-            ("https://app:443", Err("TLS to endpoints is not supported by this version")),
+            ("https://app", Ok("name app 443")),
+            ("https://app:8443/", Ok("name app 8443")),
+            ("https://[::1]", Ok("[::1]:443")),
+            ("https://app/path", Err("leave the path out: requests keep their own")),
             ("a b:80", Err("")),
             ("", Err("")),
             ("9000", Err("add the host: `127.0.0.1:9000`")),
@@ -246,8 +268,9 @@ mod tests {
             ("http://app", Ok("name app 80")),
             ("app:81", Ok("name app 81")),
             ("unix:/x", Ok("unix:/x")),
-            ("https://app", Err("TLS to origins is not supported by this version")),
-            ("ftp://app", Err("only http:// and h2c:// are spoken to origins")),
+            ("https://app", Ok("name app 443")),
+            ("https://me:pw@app", Err("leave user and password out")),
+            ("ftp://app", Err("only http://, https:// and h2c:// are spoken to origins")),
             ("http://app/path", Err("leave the path out: requests keep their own")),
             ("http://me:pw@app", Err("leave user and password out")),
             ("app", Err("add the port: `app:80`")),

@@ -11,12 +11,14 @@ use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place, Severity, quote};
 use super::file::Walk;
 use super::grammar;
-use super::layer::{Layer, Origin, Own};
+use super::layer::{Layer, Origin, Own, View};
 use super::settings::{Id, Setting};
 use super::source::{ConfigSource, Given};
+use super::tls;
 use super::tree::{self, FILE_BYTES_MAX, SourceFile};
-use super::{Config, Sources, UpstreamProtocol, built};
+use super::{ClusterConfig, Config, Sources, UpstreamProtocol, built};
 use crate::io::Address;
+use crate::tls::ClientTls;
 
 impl Config {
     /// Reads the configuration of a source. It may be called again at any time, on any thread: a reload does.
@@ -98,6 +100,7 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     if http2 > 0 {
         cluster.protocol = UpstreamProtocol::Http2;
     }
+    cluster.tls = client_tls(source, &cluster, &view, &place, findings);
     if let Some((expected, found)) = check::health(&cluster) {
         let id = Id::HealthGrpc;
         findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
@@ -115,6 +118,26 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
         sources,
         warnings: Vec::new(),
     })
+}
+
+/// TLS to the origins of `--upstream`, all or none.
+fn client_tls(
+    source: &ConfigSource,
+    cluster: &ClusterConfig,
+    view: &View<'_>,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) -> Option<Arc<ClientTls>> {
+    let https = source.upstream.iter().filter(|given| grammar::is_https(&given.text)).count();
+    if https > 0
+        && let Some(other) = source.upstream.iter().find(|given| !grammar::is_https(&given.text))
+    {
+        let expected = "https:// like the other origins: they are one cluster, with TLS or without";
+        findings.push(ConfigError::mismatch(other.place(), "", expected, quote(&other.text)));
+        return None;
+    }
+    let finding = |id: Id, problem: String| ConfigError::new(place(id), Setting::of(id).key, problem);
+    tls::client(cluster, https > 0, view, &finding, findings)
 }
 
 fn from_file(

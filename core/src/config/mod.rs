@@ -30,6 +30,7 @@ mod load;
 mod reload;
 pub mod settings;
 mod source;
+mod tls;
 mod tree;
 pub mod units;
 mod value;

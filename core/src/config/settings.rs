@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::value::Kind;
+use crate::tls;
 
 /// What a setting belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,14 @@ const fn time_or_unlimited(min_ms: u64, max_secs: u64) -> Kind {
         min: Duration::from_millis(min_ms),
         max: Duration::from_secs(max_secs),
         zero: Some("unlimited"),
+    }
+}
+
+const fn time_or_off(min_ms: u64, max_secs: u64) -> Kind {
+    Kind::Duration {
+        min: Duration::from_millis(min_ms),
+        max: Duration::from_secs(max_secs),
+        zero: Some("off"),
     }
 }
 
@@ -234,6 +243,43 @@ settings! {
     /// Whether calls of grpc.health.v1.Health are answered here: SERVING, or NOT_SERVING once the proxy drains.
     GrpcHealth: Listener "grpc.health" "grpc-health", Kind::Bool, &[], "false", Reload;
 
+    /// What `http://` requests are answered with, a redirect (308) to `https://` on this port; `true` is port 443.
+    RedirectToHttps: Listener "redirect_to_https" "redirect-to-https", count(1, 65_535), &["true", "false"], "false", Reload;
+    /// The lowest version of TLS that clients may speak.
+    TlsMinVersion: Listener "tls.min_version" "tls-min-version", Kind::Choice, &["1.2", "1.3"], "1.2", Reload;
+    /// Cipher suites for clients, in the order of preference.
+    TlsCipherSuites: Listener "tls.cipher_suites" "tls-cipher-suites", Kind::Names(tls::SUITE_NAMES), &["default"], "default", Reload;
+    /// Groups of the key exchange with clients, in the order of preference. By default post-quantum ones come first.
+    TlsGroups: Listener "tls.groups" "tls-groups", Kind::Names(tls::GROUP_NAMES), &["default"], "default", Reload;
+    /// Protocols that clients may agree on (ALPN), in the order of preference.
+    TlsAlpn: Listener "tls.alpn" "tls-alpn", Kind::Names(tls::ALPN_NAMES), &[], "h2,http/1.1", Reload;
+    /// Whether clients that ask for a host without a certificate are turned away, instead of being shown the first certificate.
+    TlsStrictSni: Listener "tls.strict_sni" "tls-strict-sni", Kind::Bool, &[], "false", Reload;
+    /// Whether clients show a certificate.
+    TlsClientAuth: Listener "tls.client_auth.mode" "tls-client-auth", Kind::Choice, &["none", "optional", "required"], "none", Reload;
+    /// Files of the authorities that issue certificates of clients.
+    TlsClientCa: Listener "tls.client_auth.ca" "tls-client-ca", Kind::Paths, &[], "", Reload;
+    /// Files of lists of revoked certificates. With any, each authority of a client's chain needs a list that is not out of date.
+    TlsClientCrl: Listener "tls.client_auth.crl" "tls-client-crl", Kind::Paths, &[], "", Reload;
+    /// SPIFFE IDs that clients may have; `*` stands for one segment of the path, `**` at the end for the rest.
+    TlsClientIdentity: Listener "tls.client_auth.identity" "tls-client-identity", Kind::Identities, &[], "", Reload;
+    /// Whether the origin is told about the client's certificate in `x-forwarded-client-cert`. What clients send in that header is always removed.
+    TlsClientForward: Listener "tls.client_auth.forward" "tls-client-forward", Kind::Bool, &[], "false", Reload;
+    /// Whether clients get tickets to resume sessions with.
+    TlsTickets: Listener "tls.tickets.enabled" "tls-tickets", Kind::Bool, &[], "true", Reload;
+    /// How long one key makes tickets; they are taken for as long again.
+    TlsTicketRotate: Listener "tls.tickets.rotate" "tls-ticket-rotate", time(60_000, 7 * DAY), &[], "12h", Reload;
+    /// Tickets that a client gets in a handshake of TLS 1.3.
+    TlsTicketCount: Listener "tls.tickets.count" "tls-ticket-count", count(1, 8), &[], "2", Reload;
+    /// From the acceptance of a connection to the end of its handshake.
+    TlsHandshakeTimeout: Listener "tls.handshake_timeout" "tls-handshake-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// Handshakes of a listener that a worker has under way at a time; further ones wait.
+    TlsHandshakes: Listener "tls.handshakes_max" "tls-handshakes", count(1, 1_000_000), &[], "1000", Reload;
+    /// Handshakes that one client address may begin within a second, on each worker.
+    TlsHandshakesPerClient: Listener "tls.handshakes_per_client" "tls-handshakes-per-client", count_or_unlimited(1_000_000), &[], "0", Reload;
+    /// `Strict-Transport-Security` with this `max-age` on every response.
+    TlsHsts: Listener "tls.hsts" "tls-hsts", time_or_off(1_000, 10 * 365 * DAY), &[], "0", Reload;
+
     /// What endpoints speak. `auto` greets an endpoint in HTTP/2 once and stays with what it answers.
     Protocol: Cluster "protocol" "upstream-protocol", Kind::Choice, &["http1", "http2", "auto"], "http1", Reload;
     /// HTTP/2 connections of one worker to an endpoint. Another one is made when the streams of those run out.
@@ -288,6 +334,33 @@ settings! {
     ResponseHeadersBytes: Cluster "response.headers_bytes" "response-headers-bytes", size(512, MIB), &[], "64KiB", Reload;
     /// Fields of a response head; more is 502.
     ResponseHeadersCount: Cluster "response.headers_count" "response-headers-count", count(1, 10_000), &[], "100", Reload;
+
+    /// Whether endpoints are spoken to with TLS. `auto` does where the cluster has a `tls` key, or endpoints begin with `https://`.
+    UpstreamTls: Cluster "tls.enabled" "upstream-tls", Kind::Bool, &["auto"], "auto", Reload;
+    /// Files of the authorities that issue certificates of endpoints; `system` for those that the system trusts.
+    UpstreamTlsCa: Cluster "tls.ca" "upstream-tls-ca", Kind::Paths, &["system"], "system", Reload;
+    /// Files of lists of revoked certificates. With any, each authority of an endpoint's chain needs a list that is not out of date.
+    UpstreamTlsCrl: Cluster "tls.crl" "upstream-tls-crl", Kind::Paths, &[], "", Reload;
+    /// A certificate, with its chain, for endpoints that ask for one.
+    UpstreamTlsCert: Cluster "tls.cert" "upstream-tls-cert", Kind::Path, &["off"], "off", Reload;
+    /// The key of that certificate.
+    UpstreamTlsKey: Cluster "tls.key" "upstream-tls-key", Kind::Path, &["off"], "off", Reload;
+    /// The name that endpoints are asked for (SNI) and verified by; `endpoint` is the host of each.
+    UpstreamTlsServerName: Cluster "tls.server_name" "upstream-tls-server-name", Kind::Text, &["endpoint"], "endpoint", Reload;
+    /// Protocols that are offered to endpoints (ALPN); `auto` follows `protocol`.
+    UpstreamTlsAlpn: Cluster "tls.alpn" "upstream-tls-alpn", Kind::Names(tls::ALPN_NAMES), &["auto"], "auto", Reload;
+    /// What is verified of endpoints: `full` is the chain and the name or identity, `no_name` the chain only, `none` nothing.
+    UpstreamTlsVerify: Cluster "tls.verify" "upstream-tls-verify", Kind::Choice, &["full", "no_name", "none"], "full", Reload;
+    /// SPIFFE IDs that endpoints may have, verified instead of the name; `*` stands for one segment of the path, `**` at the end for the rest.
+    UpstreamTlsIdentity: Cluster "tls.identity" "upstream-tls-identity", Kind::Identities, &[], "", Reload;
+    /// The lowest version of TLS that is spoken to endpoints.
+    UpstreamTlsMinVersion: Cluster "tls.min_version" "upstream-tls-min-version", Kind::Choice, &["1.2", "1.3"], "1.2", Reload;
+    /// Cipher suites for endpoints, in the order of preference.
+    UpstreamTlsCipherSuites: Cluster "tls.cipher_suites" "upstream-tls-cipher-suites", Kind::Names(tls::SUITE_NAMES), &["default"], "default", Reload;
+    /// Groups of the key exchange with endpoints, in the order of preference.
+    UpstreamTlsGroups: Cluster "tls.groups" "upstream-tls-groups", Kind::Names(tls::GROUP_NAMES), &["default"], "default", Reload;
+    /// Whether sessions with endpoints are resumed.
+    UpstreamTlsResumption: Cluster "tls.session_resumption" "upstream-tls-session-resumption", Kind::Bool, &[], "true", Reload;
 
     /// The whole exchange, from the end of the request head; later is 504.
     RequestTimeout: Route "timeout" "request-timeout", time_or_unlimited(1, 30 * DAY), &[], "0", Reload;
@@ -344,6 +417,10 @@ impl Setting {
             (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
             (Scope::Process, _) => "Process",
             (_, "grpc") => "gRPC (defaults; a listener's or route's own value wins)",
+            (Scope::Listener, "tls" | "redirect_to_https") => {
+                "TLS of clients (defaults; a listener's own value wins)"
+            }
+            (Scope::Cluster, "tls") => "TLS to upstreams (defaults; a cluster's own value wins)",
             (Scope::Cluster, "health") => "Health of endpoints (defaults; a cluster's own value wins)",
             (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
             (Scope::Cluster, "http2" | "protocol") => {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway_policies::spiffe::SpiffePattern;
 use ringway_protocols::grpc;
 
 use super::Cidr;
@@ -51,6 +52,12 @@ pub enum Kind {
     Methods,
     /// A list of origins of web pages (RFC 6454), or `*`.
     Origins,
+    /// A list of some of these names, in the order of preference.
+    Names(&'static [&'static str]),
+    /// A list of paths.
+    Paths,
+    /// A list of SPIFFE IDs, or of patterns of them.
+    Identities,
 }
 
 /// A value that fits its [`Kind`].
@@ -80,7 +87,17 @@ pub struct Mismatch {
 impl Kind {
     /// Whether the file writes this as a list (flags and variables write it with commas).
     pub fn is_list(&self) -> bool {
-        matches!(self, Kind::Cidrs | Kind::Tokens | Kind::Statuses | Kind::Methods | Kind::Origins)
+        matches!(
+            self,
+            Kind::Cidrs
+                | Kind::Tokens
+                | Kind::Statuses
+                | Kind::Methods
+                | Kind::Origins
+                | Kind::Names(_)
+                | Kind::Paths
+                | Kind::Identities
+        )
     }
 
     /// Reads one value; `words` are the words that the setting takes besides.
@@ -155,6 +172,14 @@ impl Kind {
                 })
                 .collect_list(Value::Tokens),
             Kind::Origins => split_list(text).map(parse_origin).collect_list(Value::Tokens),
+            Kind::Names(known) => {
+                split_list(text).map(|item| parse_known(item, known)).collect_list(Value::Tokens)
+            }
+            Kind::Paths if text.contains('\0') => Err(None),
+            Kind::Paths => split_list(text).map(|item| Ok(item.to_owned())).collect_list(Value::Tokens),
+            Kind::Identities => split_list(text)
+                .map(|item| SpiffePattern::parse(item).map(|pattern| pattern.to_string()))
+                .collect_list(Value::Tokens),
         }
     }
 
@@ -184,6 +209,12 @@ impl Kind {
             Kind::Statuses => "gRPC statuses such as unavailable".to_owned(),
             Kind::Methods => "gRPC methods such as package.Service/Method".to_owned(),
             Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
+            Kind::Names(known) => format!("some of {}", known.join(", ")),
+            Kind::Paths => "paths of files".to_owned(),
+            Kind::Identities => {
+                "SPIFFE IDs such as spiffe://shop/ns/prod/sa/payments, or patterns such as spiffe://shop/ns/prod/**"
+                    .to_owned()
+            }
         };
         if words.is_empty() { plain } else { format!("{plain}, or {}", words.join(", ")) }
     }
@@ -207,6 +238,9 @@ impl Kind {
             Kind::Statuses => "statuses",
             Kind::Methods => "methods",
             Kind::Origins => "origins",
+            Kind::Names(_) => "names",
+            Kind::Paths => "paths",
+            Kind::Identities => "SPIFFE IDs",
         }
     }
 
@@ -223,8 +257,10 @@ impl Kind {
             Kind::Path => "PATH",
             Kind::Text | Kind::Secret => "TEXT",
             Kind::Cidrs => "BLOCKS",
-            Kind::Tokens | Kind::Statuses | Kind::Methods => "NAMES",
+            Kind::Tokens | Kind::Statuses | Kind::Methods | Kind::Names(_) => "NAMES",
             Kind::Origins => "ORIGINS",
+            Kind::Paths => "PATHS",
+            Kind::Identities => "IDS",
         }
     }
 
@@ -281,6 +317,14 @@ fn parse_cidr(text: &str) -> Result<Cidr, Option<String>> {
 pub(super) fn parse_token(text: &str) -> Option<String> {
     let is_tchar = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     (!text.is_empty() && text.bytes().all(is_tchar)).then(|| text.to_ascii_lowercase())
+}
+
+/// One of the known names, whatever the case.
+fn parse_known(text: &str, known: &[&str]) -> Result<String, Option<String>> {
+    match known.iter().find(|name| name.eq_ignore_ascii_case(text)) {
+        Some(name) => Ok((*name).to_owned()),
+        None => Err(super::error::did_you_mean(text, known.iter().copied())),
+    }
 }
 
 fn parse_status(text: &str) -> Result<String, Option<String>> {

@@ -1,0 +1,245 @@
+//! TLS of one listener.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use ringway_policies::spiffe::SpiffePattern;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+
+use super::certificate::CertificateFacts;
+use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
+use super::provider::{self, TlsVersion};
+use super::select::HostCertificates;
+use super::tickets::TicketKeys;
+use super::verify::DownstreamVerifier;
+
+/// The settings of a listener's TLS, as the file has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTlsConfig {
+    /// The first one is for clients that ask for no host, or for one that nothing is for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Clients that ask for a host without a certificate are turned away.
+    pub strict_sni: bool,
+    pub min_version: TlsVersion,
+    pub cipher_suites: Vec<String>,
+    pub groups: Vec<String>,
+    pub alpn: Vec<String>,
+    pub client_auth: ClientAuthConfig,
+    pub tickets: TicketConfig,
+    /// From the acceptance of a connection to the end of its handshake.
+    pub handshake_timeout: Duration,
+    /// Handshakes of this listener that a worker has under way at a time.
+    pub handshakes_max: u32,
+    /// Handshakes that one client address may begin within a second; 0 is unlimited.
+    pub handshakes_per_client_max: u32,
+    /// `max-age` of Strict-Transport-Security; zero: not sent.
+    pub hsts: Duration,
+}
+
+/// Whether clients show certificates, and which are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthConfig {
+    pub mode: ClientAuthMode,
+    pub ca: Vec<PathBuf>,
+    pub crl: Vec<PathBuf>,
+    /// Empty: whoever an authority has issued a certificate to.
+    pub identities: Vec<SpiffePattern>,
+    /// Whether `x-forwarded-client-cert` tells the origin about the certificate.
+    pub forward: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    None,
+    Optional,
+    Required,
+}
+
+/// Session tickets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TicketConfig {
+    pub enabled: bool,
+    /// How long one key makes tickets.
+    pub rotate: Duration,
+    /// Tickets that a TLS 1.3 client gets.
+    pub count: usize,
+}
+
+/// TLS of one listener: shared by all workers, with its files' content swapped as a whole.
+#[derive(Debug)]
+pub struct ServerTls {
+    settings: ServerTlsConfig,
+    current: RwLock<Arc<Current>>,
+}
+
+/// What the files of a listener came to.
+#[derive(Debug)]
+struct Current {
+    rustls: Arc<ServerConfig>,
+    hosts: Arc<HostCertificates>,
+    certificates: Vec<CertificateFacts>,
+    /// Over whom the listener trusts: tickets do not outlive a change of it.
+    trust: [u8; 32],
+    tickets: Option<Arc<TicketKeys>>,
+}
+
+impl ServerTls {
+    /// Reads the files of a listener. Warnings are pushed to `found`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, warnings included.
+    pub fn load(settings: ServerTlsConfig, found: &mut Vec<TlsProblem>) -> Result<Self, Vec<TlsProblem>> {
+        let mut problems = Problems::default();
+        let current = read(&settings, None, &mut problems);
+        match current {
+            Some(current) if !problems.have_errors() => {
+                found.append(&mut problems.0);
+                Ok(ServerTls { settings, current: RwLock::new(Arc::new(current)) })
+            }
+            _ => Err(problems.0),
+        }
+    }
+
+    /// With a certificate that is in memory, everything else as `settings` say: for tests, and for embedding.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn in_memory(
+        settings: ServerTlsConfig,
+        certificates: &[(Arc<CertifiedKey>, Vec<String>)],
+    ) -> Result<Self, Vec<TlsProblem>> {
+        let mut problems = Problems::default();
+        let mut hosts = HostCertificates::new(settings.strict_sni);
+        for (key, names) in certificates {
+            hosts.add(names, key);
+        }
+        let facts =
+            certificates.iter().filter_map(|(key, _)| CertificateFacts::read(key.cert.first()?)).collect();
+        let provider = provider::provider(&settings.cipher_suites, &settings.groups);
+        match build(&settings, &provider, hosts, facts, None, &mut problems) {
+            Some(current) if !problems.have_errors() => {
+                Ok(ServerTls { settings, current: RwLock::new(Arc::new(current)) })
+            }
+            _ => Err(problems.0),
+        }
+    }
+
+    /// The configuration for a handshake that begins now. It is taken once per handshake.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.current().rustls.clone()
+    }
+
+    /// What the file says.
+    pub fn settings(&self) -> &ServerTlsConfig {
+        &self.settings
+    }
+
+    /// The facts of the certificates, in the order of the file.
+    pub fn certificates(&self) -> Vec<CertificateFacts> {
+        self.current().certificates.clone()
+    }
+
+    /// Whether a certificate of the listener is for this host (lower case, without a port).
+    pub fn covers(&self, host: &str) -> bool {
+        self.current().hosts.covers(host)
+    }
+
+    fn current(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Reads everything anew. Ticket keys of `before` are kept where whom to trust is the same.
+fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Problems) -> Option<Current> {
+    let provider = provider::provider(&settings.cipher_suites, &settings.groups);
+    let mut hosts = HostCertificates::new(settings.strict_sni);
+    let mut facts = Vec::new();
+    for (at, files) in settings.certificates.iter().enumerate() {
+        let Some(loaded) = files::certificate(files, at, &provider, problems) else { continue };
+        let names = if files.hosts.is_empty() { &loaded.facts.dns } else { &files.hosts };
+        files::doubts(files, at, &loaded, problems);
+        hosts.add(names, &loaded.key);
+        facts.push(loaded.facts);
+    }
+    build(settings, &provider, hosts, facts, before, problems)
+}
+
+fn build(
+    settings: &ServerTlsConfig,
+    provider: &Arc<CryptoProvider>,
+    hosts: HostCertificates,
+    certificates: Vec<CertificateFacts>,
+    before: Option<&Current>,
+    problems: &mut Problems,
+) -> Option<Current> {
+    let (verifier, trust) = verifier(&settings.client_auth, provider, problems)?;
+    let hosts = Arc::new(hosts);
+    let versions = provider::versions(settings.min_version);
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
+    let builder = match builder {
+        Ok(builder) => builder,
+        Err(error) => {
+            problems.error(Part::Settings, format!("versions, suites and groups do not fit: {error}"), None);
+            return None;
+        }
+    };
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(hosts.clone());
+    config.alpn_protocols = provider::alpn(&settings.alpn);
+    // The records are sealed and opened by our own session, with the keys of the handshake.
+    config.enable_secret_extraction = true;
+    // Sessions are kept by the clients, in tickets that every worker can open, never here.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let tickets = settings.tickets.enabled.then(|| {
+        let kept = before.filter(|before| before.trust == trust).and_then(|before| before.tickets.clone());
+        kept.unwrap_or_else(|| Arc::new(TicketKeys::new(settings.tickets.rotate.as_secs())))
+    });
+    match &tickets {
+        Some(keys) => {
+            config.ticketer = Arc::clone(keys) as Arc<dyn ProducesTickets>;
+            config.send_tls13_tickets = settings.tickets.count;
+        }
+        None => config.send_tls13_tickets = 0,
+    }
+    Some(Current { rustls: Arc::new(config), hosts, certificates, trust, tickets })
+}
+
+/// The verifier of clients, with a digest over whom it trusts.
+fn verifier(
+    auth: &ClientAuthConfig,
+    provider: &Arc<CryptoProvider>,
+    problems: &mut Problems,
+) -> Option<(Arc<dyn ClientCertVerifier>, [u8; 32])> {
+    let required = match auth.mode {
+        ClientAuthMode::None => return Some((WebPkiClientVerifier::no_client_auth(), [0; 32])),
+        ClientAuthMode::Optional => false,
+        ClientAuthMode::Required => true,
+    };
+    let roots = files::roots(&auth.ca, problems);
+    let crls = files::crls(&auth.crl, problems);
+    if problems.have_errors() {
+        return None;
+    }
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[u8::from(required)]);
+    for root in &roots.roots {
+        context.update(&root.subject);
+        context.update(&root.subject_public_key_info);
+    }
+    crls.iter().for_each(|crl| context.update(crl));
+    auth.identities.iter().for_each(|pattern| context.update(pattern.to_string().as_bytes()));
+    let mut trust = [0; 32];
+    trust.copy_from_slice(context.finish().as_ref());
+    match DownstreamVerifier::build(Arc::new(roots), crls, required, auth.identities.clone(), provider) {
+        Ok(verifier) => Some((verifier, trust)),
+        Err(error) => {
+            problems.error(Part::Ca, format!("clients cannot be verified: {error}"), None);
+            None
+        }
+    }
+}
