@@ -53,6 +53,16 @@ pub enum Reason {
     Http2UnknownFrames,
     Http2ClosedFrames,
     Http2SettingsTimeout,
+    TlsHandshake,
+    TlsHandshakeTimeout,
+    TlsHandshakeRate,
+    PlainHttpToTls,
+    UpstreamTlsHandshake,
+    UpstreamTlsUntrusted,
+    UpstreamTlsName,
+    UpstreamTlsIdentity,
+    UpstreamTlsProtocol,
+    UpstreamNotTls,
     UpstreamNotGrpc,
     UpstreamNoGrpcStatus,
     Internal,
@@ -135,6 +145,16 @@ reasons! {
     Http2UnknownFrames "http2_unknown_frames" 400 Client ResourceExhausted "the client sent too many frames of unknown types";
     Http2ClosedFrames "http2_closed_frames" 400 Client ResourceExhausted "the client sent too many frames for streams that have ended";
     Http2SettingsTimeout "http2_settings_timeout" 400 Client Internal "the client did not acknowledge the settings in time";
+    TlsHandshake "tls_handshake" 400 Client Internal "the TLS handshake of the client failed";
+    TlsHandshakeTimeout "tls_handshake_timeout" 408 Client Unavailable "the TLS handshake of the client was not complete in time";
+    TlsHandshakeRate "tls_handshake_rate" 429 Client ResourceExhausted "the client begins more TLS handshakes than it may";
+    PlainHttpToTls "plain_http_to_tls" 400 Client Internal "the request came in plain text to a port that speaks TLS";
+    UpstreamTlsHandshake "upstream_tls_handshake" 502 Upstream Unavailable "the TLS handshake with the upstream failed";
+    UpstreamTlsUntrusted "upstream_tls_untrusted" 502 Upstream Unavailable "the certificate of the upstream is not to be trusted";
+    UpstreamTlsName "upstream_tls_name" 502 Upstream Unavailable "the certificate of the upstream is for another name";
+    UpstreamTlsIdentity "upstream_tls_identity" 502 Upstream Unavailable "the certificate of the upstream is for another SPIFFE ID";
+    UpstreamTlsProtocol "upstream_tls_protocol" 502 Upstream Unavailable "the upstream did not agree to the protocol that is asked of it";
+    UpstreamNotTls "upstream_not_tls" 502 Upstream Unavailable "the upstream answered in plain text where TLS is spoken";
     UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
     UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
     Internal "internal" 500 Proxy Internal "the proxy met an error of its own";

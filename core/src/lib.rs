@@ -9,6 +9,7 @@ pub mod downstream;
 pub mod error;
 pub mod exchange;
 pub mod grpc;
+pub mod handshakes;
 pub mod head_buffer;
 pub mod http2;
 pub mod io;

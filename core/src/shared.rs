@@ -106,7 +106,7 @@ impl Drop for Permit {
 }
 
 /// Who counts as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber gets.
-fn client_key(client: IpAddr) -> IpAddr {
+pub fn client_key(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -13,6 +13,11 @@ impl Count {
     pub(super) fn add(&self, n: u64) {
         self.0.set(self.0.get() + n);
     }
+
+    #[inline]
+    pub(super) fn get(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 macro_rules! counters {

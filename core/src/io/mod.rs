@@ -45,7 +45,7 @@ pub use executor::{TaskId, abort, spawn};
 pub use listener::Listener;
 pub use parts::{PARTS_MAX, Part, Parts, give_vec, take_vec};
 pub use probe::{Probe, choose, probe};
-pub use runtime::run;
+pub use runtime::{next_turn, run, turn};
 pub use socket::{bind, socket_address};
 pub use splice::{SpliceError, splice_body};
 pub use stream::{NotIdle, Stream, wake_receivers};

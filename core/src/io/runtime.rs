@@ -4,7 +4,7 @@
 //! so that such code may call any function of the face.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -55,6 +55,8 @@ pub(crate) struct Runtime {
     pub(super) starved_since: Cell<Option<Instant>>,
     trimmed_at: Cell<Instant>,
     woken: RefCell<Vec<Waker>>,
+    /// Who goes on in the next turn.
+    next_turn: RefCell<Vec<Waker>>,
 }
 
 thread_local! {
@@ -103,6 +105,7 @@ impl Runtime {
             driver,
             starved_since: Cell::new(None),
             woken: RefCell::default(),
+            next_turn: RefCell::default(),
         })
     }
 
@@ -136,7 +139,8 @@ impl Runtime {
 
     /// How long the driver may wait for something to happen (`None`: as long as it takes).
     pub(super) fn time_to_wait(&self) -> Option<Duration> {
-        let mut timeout = if self.exec.is_idle() && self.remote.fall_asleep() {
+        let busy = !self.exec.is_idle() || !self.next_turn.borrow().is_empty();
+        let mut timeout = if !busy && self.remote.fall_asleep() {
             let next = self.timers.borrow().next();
             next.map(|tick| self.clock.until(tick))
         } else {
@@ -157,6 +161,7 @@ impl Runtime {
         self.clock.update();
         self.counters.turns.add(1);
         self.expire_timers();
+        self.begin_turn();
         match self.remote.take_woken() {
             Woken::Tasks(tasks) => tasks.into_iter().for_each(|task| self.exec.wake(task)),
             Woken::All => self.exec.wake_all(),
@@ -164,6 +169,13 @@ impl Runtime {
         if self.clock.now().duration_since(self.trimmed_at.get()) > TRIM_INTERVAL && self.pool.is_bloated() {
             self.trimmed_at.set(self.clock.now());
             self.pool.trim();
+        }
+    }
+
+    fn begin_turn(&self) {
+        if !self.next_turn.borrow().is_empty() {
+            let waiting = self.next_turn.take();
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -182,6 +194,27 @@ impl Runtime {
         snapshot.buffers_in_use_peak = u64::from(self.pool.in_use_peak());
         snapshot
     }
+}
+
+/// Which turn of this thread's loop it is.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn turn() -> u64 {
+    Runtime::with(|rt| rt.counters.turns.get())
+}
+
+/// Waits until the loop has asked the kernel once more and everything else that is ready had its turn.
+pub async fn next_turn() {
+    let now = turn();
+    poll_fn(|cx| {
+        if turn() != now {
+            return Poll::Ready(());
+        }
+        Runtime::with(|rt| rt.next_turn.borrow_mut().push(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Builds the runtime on this thread and runs it until `main` is ready. Then every task is dropped, every operation

@@ -14,7 +14,7 @@ use super::process::Usage;
 use super::reading::{Numbered, Reading};
 use super::worker::{
     CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, Http2Stats, IoStats,
-    ListenerStats, PoolStats, RouteStats, UpstreamHttp2Stats, WorkerStats,
+    ListenerStats, PoolStats, RouteStats, TlsStats, UpstreamHttp2Stats, UpstreamTlsStats, WorkerStats,
 };
 use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
@@ -53,6 +53,8 @@ pub fn render(stats: &Stats, labels: &Labels) -> String {
     text.workers(stats, PoolStats::ROWS, |worker| &worker.pool);
     text.workers(stats, Http2Stats::ROWS, |worker| &worker.http2);
     text.workers(stats, UpstreamHttp2Stats::ROWS, |worker| &worker.upstream_http2);
+    text.workers(stats, TlsStats::ROWS, |worker| &worker.tls);
+    text.workers(stats, UpstreamTlsStats::ROWS, |worker| &worker.upstream_tls);
     text.workers(stats, IoStats::ROWS, |worker| &worker.io);
     text.group(&*stats.access_log, LogStats::ROWS);
     text.outcomes(stats);

@@ -8,7 +8,7 @@ use super::labels::Labels;
 use super::reading::{Numbered, Reading};
 use super::worker::{
     CLASS_NAMES, ClusterStats, ConnectionStats, EndpointStats, ExchangeStats, Http2Stats, IoStats,
-    ListenerStats, PoolStats, RouteStats, UpstreamHttp2Stats, WorkerStats,
+    ListenerStats, PoolStats, RouteStats, TlsStats, UpstreamHttp2Stats, UpstreamTlsStats, WorkerStats,
 };
 use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
@@ -68,6 +68,8 @@ fn one(worker: &WorkerStats) -> Map<String, Value> {
     numbers.extend(group(&worker.pool, PoolStats::ROWS));
     numbers.extend(group(&worker.http2, Http2Stats::ROWS));
     numbers.extend(group(&worker.upstream_http2, UpstreamHttp2Stats::ROWS));
+    numbers.extend(group(&worker.tls, TlsStats::ROWS));
+    numbers.extend(group(&worker.upstream_tls, UpstreamTlsStats::ROWS));
     numbers.extend(group(&worker.io, IoStats::ROWS));
     numbers
 }

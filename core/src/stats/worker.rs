@@ -97,6 +97,30 @@ group! {
 }
 
 group! {
+    /// TLS with clients.
+    pub struct TlsStats {
+        handshakes: Counter "tls_handshakes" "TLS handshakes of clients that were completed, resumed ones among them";
+        resumed: Counter "tls_resumed" "TLS handshakes of clients that resumed a session";
+        version_12: Counter "tls_version_12" "TLS handshakes of clients that agreed on TLS 1.2";
+        failures: Counter "tls_handshake_failures" "TLS handshakes of clients that failed";
+        timeouts: Counter "tls_handshake_timeouts" "TLS handshakes of clients that were not complete in time";
+        refused: Counter "tls_handshakes_refused" "TLS handshakes that were refused because the client began too many";
+        plain_http: Counter "tls_plain_http" "Connections that spoke plain HTTP where TLS is spoken";
+        open: Gauge "tls_handshakes_open" "TLS handshakes of clients under way now";
+    }
+}
+
+group! {
+    /// TLS with endpoints.
+    pub struct UpstreamTlsStats {
+        handshakes: Counter "upstream_tls_handshakes" "TLS handshakes with endpoints that were completed, resumed ones among them";
+        resumed: Counter "upstream_tls_resumed" "TLS handshakes with endpoints that resumed a session";
+        version_12: Counter "upstream_tls_version_12" "TLS handshakes with endpoints that agreed on TLS 1.2";
+        failures: Counter "upstream_tls_handshake_failures" "TLS handshakes with endpoints that failed or were not complete in time";
+    }
+}
+
+group! {
     /// The event loop: copied from the runtime's own counters by the worker's tick.
     pub struct IoStats {
         turns: Counter "loop_turns" "Turns of the event loop";
@@ -241,6 +265,8 @@ pub struct WorkerStats {
     pub pool: PoolStats,
     pub http2: Http2Stats,
     pub upstream_http2: UpstreamHttp2Stats,
+    pub tls: TlsStats,
+    pub upstream_tls: UpstreamTlsStats,
     pub io: IoStats,
     /// Connections that were not served, by why.
     pub refused: ByReason,

@@ -63,20 +63,21 @@ impl std::error::Error for HandshakeError {}
 
 impl Transport {
     /// Makes a handshake, of which `first` was received already, and speaks TLS from then on. Each time before it
-    /// computes it awaits `turn`. A failed one has told the peer why; the connection is of no further use.
+    /// computes it awaits `turn`, and holds what that gave until it has. A failed one has told the peer why; the connection is of no further use.
     ///
     /// # Errors
     /// See [`HandshakeError`].
-    pub async fn secure(
+    pub async fn secure<T>(
         &mut self,
         mut handshake: Handshake,
         first: &[u8],
         server_name: Option<Box<str>>,
-        turn: impl AsyncFn(),
+        turn: impl AsyncFn() -> T,
     ) -> Result<&Rc<TlsFacts>, HandshakeError> {
         let mut output = take_vec();
-        turn().await;
+        let held = turn().await;
         let mut result = handshake.advance(first, &mut output);
+        drop(held);
         loop {
             if !output.is_empty() {
                 self.stream.send(std::mem::replace(&mut output, take_vec()))?;
@@ -88,8 +89,9 @@ impl Transport {
             if received.is_empty() {
                 return Err(HandshakeError::Closed);
             }
-            turn().await;
+            let held = turn().await;
             result = handshake.advance(&received, &mut output);
+            drop(held);
         }
         let Established { session, facts, rest } = handshake.finish()?;
         let facts = TlsFacts {

@@ -232,3 +232,23 @@ fn one_runtime_per_thread() {
         assert!(run(&RuntimeConfig::default(), async {}).is_err());
     });
 }
+
+#[test]
+fn who_waits_for_the_next_turn_goes_on_after_all_that_is_ready() {
+    each(async || {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        for name in ["first", "second"] {
+            let seen = seen.clone();
+            spawn(async move {
+                seen.borrow_mut().push(name);
+                next_turn().await;
+                seen.borrow_mut().push("again");
+            });
+        }
+        let before = turn();
+        next_turn().await;
+        assert_eq!(turn(), before + 1);
+        next_turn().await;
+        assert_eq!(*seen.borrow(), ["first", "second", "again", "again"]);
+    });
+}
