@@ -231,6 +231,12 @@ impl Epoll {
                 if event.events & OUT != 0 {
                     slot.clear(flag::CONNECTING);
                     slot.send_error = socket::take_error(slot.fd);
+                    // A peer that speaks first may have done so already, and this edge tells of it only once.
+                    for (events, what) in [(IN, flag::READABLE), (OUT, flag::WRITABLE), (END, flag::HANGUP)] {
+                        if slot.send_error == 0 && event.events & events != 0 {
+                            slot.set(what);
+                        }
+                    }
                     wakers[0] = slot.recv_waker.take();
                 }
             } else {
