@@ -63,6 +63,9 @@ pub enum Reason {
     UpstreamTlsIdentity,
     UpstreamTlsProtocol,
     UpstreamNotTls,
+    ClientHelloInvalid,
+    ClientHelloTimeout,
+    ServerNameUnknown,
     UpstreamNotGrpc,
     UpstreamNoGrpcStatus,
     Internal,
@@ -155,6 +158,9 @@ reasons! {
     UpstreamTlsIdentity "upstream_tls_identity" 502 Upstream Unavailable "the certificate of the upstream is for another SPIFFE ID";
     UpstreamTlsProtocol "upstream_tls_protocol" 502 Upstream Unavailable "the upstream did not agree to the protocol that is asked of it";
     UpstreamNotTls "upstream_not_tls" 502 Upstream Unavailable "the upstream answered in plain text where TLS is spoken";
+    ClientHelloInvalid "client_hello_invalid" 400 Client Internal "the connection does not begin with a TLS handshake that can be read";
+    ClientHelloTimeout "client_hello_timeout" 408 Client Unavailable "the start of the TLS handshake did not arrive in time";
+    ServerNameUnknown "server_name_unknown" 404 Client Unimplemented "no cluster serves the server name of the TLS handshake";
     UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
     UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
     Internal "internal" 500 Proxy Internal "the proxy met an error of its own";

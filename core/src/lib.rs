@@ -21,6 +21,7 @@ pub mod reply;
 pub mod server;
 pub mod shared;
 pub mod stats;
+pub mod tcp;
 pub mod tls;
 pub mod transport;
 pub mod tunnel;

@@ -152,6 +152,10 @@ fn refuse(worker: &Rc<Worker>, fd: OwnedFd, reason: Reason, config: &ListenerCon
         return;
     }
     let stream = Stream::from_accepted(fd);
+    if config.tcp.is_some() {
+        // Whatever is spoken, it has no words of ours.
+        return stream.reset_on_close();
+    }
     worker.refusals.set(worker.refusals.get() + 1);
     let worker = Rc::clone(worker);
     let answer = reply::unread_refusal(reason, config.forwarded.reason_header);

@@ -1,4 +1,4 @@
-//! Tunnels: an upgraded connection (RFC 9110 section 7.8) or CONNECT (section 9.3.6). Bytes pass both ways until
+//! Tunnels: an upgraded connection (RFC 9110 section 7.8), CONNECT (section 9.3.6), or a connection of plain TCP. Bytes pass both ways until
 //! both sides have ended; an end of one side is passed on as such.
 
 use std::cell::Cell;
@@ -59,40 +59,67 @@ pub async fn connect(
     Ok(Next::Gone)
 }
 
+/// Whose a tunnel is.
+pub trait Account {
+    fn worker(&self) -> &Worker;
+    /// What the client sent before the tunnel began.
+    fn take_unread(&self) -> Option<Chunk>;
+    /// Bytes on their way to the origin.
+    fn count_upward(&self, bytes: usize);
+    /// Bytes on their way to the client.
+    fn count_downward(&self, bytes: usize);
+}
+
+/// How a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Both sides have said that they are done.
+    InOrder,
+    /// The client's connection failed.
+    ByClient,
+    /// The origin's connection failed.
+    ByOrigin,
+}
+
 /// Relays bytes both ways. `first` is what the origin sent behind its head.
 ///
 /// # Errors
 /// [`Reason::TunnelIdle`] when nothing passed for `idle_timeout`. Ends by either side are not errors.
 pub async fn relay(
-    exchange: &Exchange<'_>,
+    account: &impl Account,
     down: End<'_>,
     up: End<'_>,
     first: Option<Chunk>,
     idle_timeout: Duration,
-) -> Result<(), Failure> {
-    let _open = Open::new(exchange.worker());
+) -> Result<Ended, Failure> {
+    let _open = Open::new(account.worker());
     let timer = Timer::new();
     let last = Cell::new(rt::now());
-    let window = exchange.worker().window();
-    let mut upward =
-        pin!(pump(down, up, exchange.take_unread(), window, &last, |n| exchange.count_upward(n)));
-    let mut downward = pin!(pump(up, down, first, window, &last, |n| exchange.count_downward(n)));
+    let window = account.worker().window();
+    let mut upward = pin!(pump(down, up, account.take_unread(), window, &last, |n| account.count_upward(n)));
+    let mut downward = pin!(pump(up, down, first, window, &last, |n| account.count_downward(n)));
     let (mut up_done, mut down_done) = (false, false);
     timer.arm(last.get() + idle_timeout);
     poll_fn(|cx| {
-        for (pump, done) in [(&mut upward as &mut dyn Pump, &mut up_done), (&mut downward, &mut down_done)] {
+        let pumps = [
+            (&mut upward as &mut dyn Pump, &mut up_done, [Ended::ByClient, Ended::ByOrigin]),
+            (&mut downward, &mut down_done, [Ended::ByOrigin, Ended::ByClient]),
+        ];
+        for (pump, done, [by_sender, by_reader]) in pumps {
             if !*done && let Poll::Ready(end) = pump.poll_pump(cx) {
                 *done = true;
-                if end.is_err() {
-                    // One side is gone: there is nobody to carry bytes to or from.
-                    down.abandon();
-                    up.abandon();
-                    return Poll::Ready(Ok(()));
-                }
+                let Err(broken) = end else { continue };
+                // One side is gone: there is nobody to carry bytes to or from.
+                down.abandon();
+                up.abandon();
+                return Poll::Ready(Ok(match broken {
+                    Broken::Sender => by_sender,
+                    Broken::Reader => by_reader,
+                }));
             }
         }
         if up_done && down_done {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Ended::InOrder));
         }
         while timer.poll_expired(cx).is_ready() {
             let at = last.get() + idle_timeout;
@@ -122,13 +149,19 @@ impl Drop for Open<'_> {
     }
 }
 
-/// One direction, by whatever type its future has.
-trait Pump {
-    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>>;
+/// Whose connection broke one direction.
+enum Broken {
+    Sender,
+    Reader,
 }
 
-impl<F: Future<Output = io::Result<()>>> Pump for std::pin::Pin<&mut F> {
-    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+/// One direction, by whatever type its future has.
+trait Pump {
+    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>>;
+}
+
+impl<F: Future<Output = Result<(), Broken>>> Pump for std::pin::Pin<&mut F> {
+    fn poll_pump(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
         self.as_mut().poll(cx)
     }
 }
@@ -141,20 +174,21 @@ async fn pump(
     window: usize,
     last: &Cell<Instant>,
     count: impl Fn(usize),
-) -> io::Result<()> {
+) -> Result<(), Broken> {
+    let reader = |_| Broken::Reader;
     if let Some(chunk) = first {
         count(chunk.len());
-        to.send(chunk, window, last).await?;
+        to.send(chunk, window, last).await.map_err(reader)?;
     }
     loop {
-        let chunk = from.receive().await?;
+        let chunk = from.receive().await.map_err(|_| Broken::Sender)?;
         last.set(rt::now());
         if chunk.is_empty() {
-            return to.finish().await;
+            return to.finish().await.map_err(reader);
         }
         let bytes = chunk.len();
         count(bytes);
-        to.send(chunk, window, last).await?;
+        to.send(chunk, window, last).await.map_err(reader)?;
         from.consumed(bytes);
     }
 }

@@ -33,5 +33,6 @@ mod routes;
 mod slow_peers;
 mod systemd;
 mod targets;
+mod tcp;
 mod upgrade;
 mod websocket_http2;

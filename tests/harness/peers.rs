@@ -138,3 +138,12 @@ pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address")
 }
+
+/// An address that refuses connections for as long as the socket, which is bound and does not listen, is kept.
+pub fn refusing_address() -> (SocketAddr, std::os::fd::OwnedFd) {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = getsockname(&socket).expect("its address").try_into().expect("an address of IPv4");
+    (address, socket)
+}

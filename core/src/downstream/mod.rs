@@ -29,6 +29,7 @@ use crate::http2::{self, server::Upgraded};
 use crate::io::{self as rt, Chunk, Timer};
 use crate::listener::ListenerSlot;
 use crate::shared::{ClientPermit, Permit};
+use crate::tcp;
 use crate::transport::Transport;
 use crate::worker::{View, Worker};
 use preface::Told;
@@ -147,6 +148,9 @@ pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = (
             worker.stats.refused.count(Reason::BadRequest);
             conn.stream.reset_on_close();
             return;
+        }
+        if conn.listener(&worker.view()).is_some_and(|(_, config)| config.tcp.is_some()) {
+            return Box::pin(tcp::serve(worker, conn)).await;
         }
         while wait_for_request(&worker, &mut conn).await {
             // HTTP/2 begins with its preface, and only there (RFC 9113 3.4).

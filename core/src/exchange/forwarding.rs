@@ -1,6 +1,6 @@
 //! What the origin gets to see: the path in its normal form, and the request head with its forwarding fields.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::UNIX_EPOCH;
 
 use ringway_policies::path::{self, PathVerdict};
@@ -144,20 +144,28 @@ impl Exchange<'_> {
     ///
     /// Such a connection says who the client is, so it carries the requests of that client only.
     pub(super) fn write_proxy_header(&self, out: &mut Vec<u8>, cluster: &ClusterConfig) {
-        let Some(version) = cluster.send_proxy_protocol else { return };
-        let addresses = self.client_address.zip(self.client.local_address());
-        match (version, addresses) {
-            (ProxyProtocolVersion::V1, Some((source, destination))) => {
-                proxy_protocol::write_v1(out, source, destination);
-            }
-            (ProxyProtocolVersion::V2, Some((source, destination))) => {
-                proxy_protocol::write_v2(out, source, destination);
-            }
-            // A client on a UNIX socket has no address: UNKNOWN and LOCAL say so.
-            (ProxyProtocolVersion::V1, None) => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
-            (ProxyProtocolVersion::V2, None) => {
-                out.extend_from_slice(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
-            }
+        write_proxy_header(out, cluster, self.client_address.zip(self.client.local_address()));
+    }
+}
+
+/// What a connection begins with where its cluster wants to know the client. `addresses`: the client's, and ours.
+pub(crate) fn write_proxy_header(
+    out: &mut Vec<u8>,
+    cluster: &ClusterConfig,
+    addresses: Option<(SocketAddr, SocketAddr)>,
+) {
+    let Some(version) = cluster.send_proxy_protocol else { return };
+    match (version, addresses) {
+        (ProxyProtocolVersion::V1, Some((source, destination))) => {
+            proxy_protocol::write_v1(out, source, destination);
+        }
+        (ProxyProtocolVersion::V2, Some((source, destination))) => {
+            proxy_protocol::write_v2(out, source, destination);
+        }
+        // A client on a UNIX socket has no address: UNKNOWN and LOCAL say so.
+        (ProxyProtocolVersion::V1, None) => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        (ProxyProtocolVersion::V2, None) => {
+            out.extend_from_slice(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         }
     }
 }

@@ -7,7 +7,7 @@ mod attempt;
 mod call;
 mod client;
 mod download;
-mod forwarding;
+pub(crate) mod forwarding;
 mod stream;
 mod translate;
 mod trial;
@@ -35,6 +35,7 @@ use crate::io::{self as rt, Chunk, Timer};
 use crate::outcome::{Outcome, Phases};
 use crate::reply;
 use crate::transport::Transport;
+use crate::tunnel;
 use crate::upstream::{Asked, Origin, Place, Source};
 use crate::worker::{View, Worker};
 
@@ -477,13 +478,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// What a tunnel needs of the exchange that it grew out of.
 impl Exchange<'_> {
-    pub(crate) fn worker(&self) -> &Worker {
-        self.worker
-    }
-
-    /// The response that opens the tunnel has been sent.
+    /// The response that opens a tunnel has been sent.
     pub(crate) fn begin_tunnel(&self, status: u16) {
         self.record.status.set(status);
         self.answered.set(true);
@@ -492,14 +488,24 @@ impl Exchange<'_> {
     pub(crate) fn take_unread(&self) -> Option<Chunk> {
         self.unread.borrow_mut().take()
     }
+}
 
-    pub(crate) fn count_upward(&self, bytes: usize) {
+impl tunnel::Account for Exchange<'_> {
+    fn worker(&self) -> &Worker {
+        self.worker
+    }
+
+    fn take_unread(&self) -> Option<Chunk> {
+        Exchange::take_unread(self)
+    }
+
+    fn count_upward(&self, bytes: usize) {
         add(&self.record.request_body_bytes, bytes);
         add(&self.record.wire.from_client, bytes);
         add(&self.record.wire.to_origin, bytes);
     }
 
-    pub(crate) fn count_downward(&self, bytes: usize) {
+    fn count_downward(&self, bytes: usize) {
         add(&self.record.response_body_bytes, bytes);
         add(&self.record.wire.from_origin, bytes);
         add(&self.record.wire.to_client, bytes);

@@ -27,7 +27,7 @@ group! {
         handed_over: Counter "connections_handed_over" "Accepted sockets given to a lighter worker";
         taken_over: Counter "connections_taken_over" "Accepted sockets taken from a busier worker";
         accept_errors: Counter "accept_errors" "Failures to accept, descriptors used up among them";
-        tunnels_open: Gauge "tunnels_open" "Tunnels (upgraded and CONNECT) open now";
+        tunnels_open: Gauge "tunnels_open" "Tunnels (upgraded, CONNECT and plain TCP) open now";
         bytes_in: Counter "downstream_received_bytes" "Bytes received from clients, heads and framing included";
         bytes_out: Counter "downstream_sent_bytes" "Bytes sent to clients, heads and framing included";
     }

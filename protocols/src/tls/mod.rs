@@ -5,6 +5,7 @@
 //! was received, and sealed in the vector that is sent. The seam is the one that rustls offers for TLS in the kernel
 //! (`rustls::kernel`): key updates and session tickets stay its work.
 
+pub mod client_hello;
 mod error;
 mod handshake;
 mod record;
