@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -21,6 +22,7 @@ use crate::load::origin::faults::{self, Delay, Faults};
 use crate::load::origin::{self as faulty, OriginConfig as FaultyConfig};
 use crate::load::scenario::{self, ScenarioArgs};
 use crate::load::summary;
+use crate::load::tls::config as tls;
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
 
@@ -144,6 +146,12 @@ struct FaultArgs {
     /// gRPC: messages of each answer; --body is the length of each.
     #[arg(long, default_value_t = 1)]
     messages: u32,
+    /// Speaks TLS with CERT,KEY (PEM files), or with a certificate of its own for localhost.
+    #[arg(long, value_name = "CERT,KEY", num_args = 0..=1, default_missing_value = "")]
+    tls: Option<String>,
+    /// TLS: clients must show a certificate of these authorities (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    client_ca: Option<PathBuf>,
     /// Writes what was served as JSON when the origin is ended.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -317,7 +325,7 @@ impl FaultArgs {
 
     /// Whether the lightest origin will do.
     fn is_plain(&self) -> bool {
-        self.protocol == Protocol::Http1 && !self.faults().any() && self.json.is_none()
+        self.protocol == Protocol::Http1 && !self.faults().any() && self.json.is_none() && self.tls.is_none()
     }
 
     /// Serves until Ctrl-C, and says what was served.
@@ -325,11 +333,15 @@ impl FaultArgs {
         args::catch_interrupt();
         let listener = TcpListener::bind(origin.listen)
             .map_err(|error| io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen)))?;
+        let files = self.tls.as_deref();
+        let tls =
+            files.map(|files| tls::server(files, self.client_ca.as_deref(), self.protocol)).transpose()?;
         let config = FaultyConfig {
             protocol: self.protocol,
             body_bytes: origin.body_bytes,
             messages: self.messages,
             faults: self.faults(),
+            tls: tls.map(Arc::new),
             seed: self.seed,
         };
         let report = faulty::serve(listener, &config, &args::shared().stop)?.report();

@@ -3,7 +3,7 @@
 //!
 //! Client and origin share one thread and one ring, and talk to the kernel directly, because the tester must cost
 //! less CPU per request than any proxy that it measures. What it does not do: keep bodies (they are counted and
-//! thrown away), follow redirects, or speak TLS.
+//! thrown away), or follow redirects.
 //!
 //! Reading order: [`cli`] → [`engine`] → [`client`] and [`origin`] → [`ring`]; [`process`] reads the CPU time and
 //! the memory of the proxy under test, [`report`] is what is printed.

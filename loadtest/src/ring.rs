@@ -151,6 +151,11 @@ impl Ring {
         self.buffers.bytes(buffer, len)
     }
 
+    /// The bytes of a provided buffer, to work on in place.
+    pub fn bytes_mut(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        self.buffers.bytes_mut(buffer, len)
+    }
+
     /// Gives a provided buffer back to the kernel, at the next turn.
     pub fn recycle(&mut self, buffer: u16) {
         self.buffers.recycle(buffer);
@@ -317,6 +322,19 @@ impl BufferRing {
                 self.buffers.add(usize::from(buffer) * self.buffer_bytes as usize),
                 len,
             )
+        }
+    }
+
+    fn bytes_mut(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        assert!(
+            buffer < self.count && len <= self.buffer_bytes as usize,
+            "the kernel names buffers of this ring"
+        );
+        // SAFETY: in bounds by the assertion; `self` is borrowed mutably, so nobody else looks at the buffer, and the
+        // kernel leaves it alone until `publish` of its recycling.
+        unsafe {
+            let start = self.buffers.add(usize::from(buffer) * self.buffer_bytes as usize);
+            std::slice::from_raw_parts_mut(start, len)
         }
     }
 

@@ -116,6 +116,13 @@ pub fn shutdown_write(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_WR) };
 }
 
+/// Sends what the socket has room for, at once. For last words: whether they arrive is not waited for.
+pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length describe `bytes`.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+}
+
 /// Closing sends RST instead of FIN.
 pub fn reset_on_close(fd: RawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -19,12 +19,13 @@ use super::run::{self, RunResult};
 use super::summary::{self, Document};
 use super::target::{Address, Target};
 use super::template::{Data, Template};
+use super::tls::config::TlsArgs;
 use super::{compare, html, knee};
 
 /// Flags are named as in wrk, hey and h2load where they mean the same.
 #[derive(Clone, Debug, Args)]
 pub struct LoadArgs {
-    /// What to test: http://host:port/path, unix:/socket:/path, ws://…, grpc://…; several are asked in turn.
+    /// What to test: http(s)://host:port/path, unix:/socket:/path, ws(s)://…, grpc(s)://…; several are asked in turn.
     #[arg(value_name = "URL")]
     pub urls: Vec<String>,
     /// Connections.
@@ -125,9 +126,11 @@ pub struct LoadArgs {
     /// Rounds of --compare.
     #[arg(long, default_value_t = 5)]
     pub rounds: u32,
-    /// TLS certificates and keys are not built yet.
-    #[arg(long, hide = true)]
+    /// TLS also where the URL does not say so: on a UNIX socket.
+    #[arg(long)]
     pub tls: bool,
+    #[command(flatten)]
+    pub secure: TlsArgs,
 }
 
 /// Where results go besides the terminal.
@@ -160,9 +163,6 @@ pub fn shared() -> &'static Shared {
 /// Runs what the flags ask for. Exit status 0: every answer was right; 3: there were errors or missed arrivals.
 pub fn execute(args: &LoadArgs) -> io::Result<ExitCode> {
     catch_interrupt();
-    if args.tls {
-        return Err(invalid("--tls: TLS is not built yet; test the cleartext port".into()));
-    }
     if let Some(list) = &args.compare {
         return compare::execute(args, &compare::parse_list(list)?);
     }
@@ -267,11 +267,12 @@ impl LoadArgs {
                 "expected a URL, as in `ringway-load http://127.0.0.1:8080/`; see --help".into(),
             ));
         }
-        let targets = urls.iter().map(|url| Target::parse(url)).collect::<io::Result<Vec<_>>>()?;
+        let mut targets = urls.iter().map(|url| Target::parse(url)).collect::<io::Result<Vec<_>>>()?;
+        targets.iter_mut().for_each(|target| target.tls |= self.tls);
         let of_url = match urls.first().and_then(|url| url.split_once("://")) {
             Some(("h2c", _)) => Protocol::Http2,
-            Some(("grpc", _)) => Protocol::Grpc,
-            Some(("ws", _)) => Protocol::WebSocket,
+            Some(("grpc" | "grpcs", _)) => Protocol::Grpc,
+            Some(("ws" | "wss", _)) => Protocol::WebSocket,
             _ if self.call.is_some() => Protocol::Grpc,
             _ => Protocol::Http1,
         };
@@ -314,6 +315,7 @@ impl LoadArgs {
             threads,
             cpus,
             proxy_protocol: self.proxy_protocol,
+            tls: self.secure.clone(),
             seed: self.seed,
             pids: self.pid.clone(),
             ..LoadConfig::new(targets)
@@ -411,6 +413,9 @@ pub fn reach(config: &LoadConfig) -> io::Result<()> {
 
 /// Says what to do about connects that the kernel has refused.
 pub fn explain_connect(result: &RunResult) {
+    if let Some(error) = &result.tls_error {
+        println!("  TLS        the first failure: {error}");
+    }
     let advice = match result.connect_errno {
         0 => return,
         libc::EADDRNOTAVAIL => {

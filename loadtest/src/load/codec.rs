@@ -48,6 +48,8 @@ pub struct CodecConfig {
     pub keep_body: bool,
     pub authority: String,
     pub path: String,
+    /// For `:scheme`.
+    pub tls: bool,
 }
 
 /// The state of one connection.

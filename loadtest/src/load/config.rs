@@ -8,6 +8,7 @@ use super::arrivals::Spacing;
 use super::codec::Protocol;
 use super::request::RequestConfig;
 use super::target::Target;
+use super::tls::config::TlsArgs;
 
 /// Shared by all workers, and by the rounds of a comparison.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct LoadConfig {
     pub cpus: Vec<usize>,
     /// The version of the PROXY protocol that each connection begins with.
     pub proxy_protocol: Option<u8>,
+    /// For targets with TLS.
+    pub tls: TlsArgs,
     pub seed: u64,
     pub pids: Vec<u32>,
 }
@@ -75,6 +78,7 @@ impl LoadConfig {
             threads: 1,
             cpus: Vec::new(),
             proxy_protocol: None,
+            tls: TlsArgs::default(),
             seed: 1,
             pids: Vec::new(),
         }

@@ -22,5 +22,6 @@ pub mod scenario;
 pub mod summary;
 pub mod target;
 pub mod template;
+pub mod tls;
 pub mod totals;
 pub mod worker;

@@ -13,10 +13,12 @@ mod worker;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
+use ringway_protocols::tls::rustls::ServerConfig;
 use serde::Serialize;
 
 use super::codec::Protocol;
@@ -36,6 +38,7 @@ pub struct OriginConfig {
     /// Messages of the answer to a gRPC call.
     pub messages: u32,
     pub faults: Faults,
+    pub tls: Option<Arc<ServerConfig>>,
     pub seed: u64,
 }
 
@@ -43,6 +46,10 @@ pub struct OriginConfig {
 #[derive(Clone)]
 pub struct OriginTotals {
     pub connections: u64,
+    /// TLS handshakes that were done, and those of them that resumed a session; those that failed.
+    pub handshakes: u64,
+    pub resumed: u64,
+    pub handshakes_failed: u64,
     /// Requests that were read, and how they were answered.
     pub requests: u64,
     pub right: u64,
@@ -63,6 +70,9 @@ pub struct OriginReport {
     pub tool: &'static str,
     pub mode: &'static str,
     pub connections: u64,
+    pub handshakes: u64,
+    pub resumed: u64,
+    pub handshakes_failed: u64,
     pub requests: u64,
     pub right: u64,
     pub errors: u64,
@@ -78,6 +88,9 @@ impl OriginTotals {
     fn new() -> OriginTotals {
         OriginTotals {
             connections: 0,
+            handshakes: 0,
+            resumed: 0,
+            handshakes_failed: 0,
             requests: 0,
             right: 0,
             errors: 0,
@@ -107,6 +120,9 @@ impl OriginTotals {
             tool: "ringway-load",
             mode: "origin",
             connections: self.connections,
+            handshakes: self.handshakes,
+            resumed: self.resumed,
+            handshakes_failed: self.handshakes_failed,
             requests: self.requests,
             right: self.right,
             errors: self.errors,

@@ -21,6 +21,7 @@ pub struct RunResult {
     pub target: Option<TargetUse>,
     pub interrupted: bool,
     pub connect_errno: i32,
+    pub tls_error: Option<String>,
     /// Why the figures may say more about the tester than about the target.
     pub warnings: Vec<String>,
 }
@@ -215,6 +216,7 @@ fn result(config: &LoadConfig, outcomes: &[Outcome], watch: &Watch<'_>, interrup
             .map(|outcome| outcome.connect_errno)
             .find(|&errno| errno != 0)
             .unwrap_or(0),
+        tls_error: outcomes.iter().find_map(|outcome| outcome.tls_error.clone()),
         warnings,
         totals,
     }

@@ -53,6 +53,10 @@ pub struct Summary {
     pub sent_bytes: u64,
     pub received_bytes_per_second: f64,
     pub connects: u64,
+    pub tls_handshakes: u64,
+    pub tls_resumed: u64,
+    /// Version, cipher suite and key exchange group.
+    pub tls: Option<String>,
     pub interrupted: bool,
 }
 
@@ -164,6 +168,9 @@ impl Document {
                 sent_bytes: totals.sent_bytes,
                 received_bytes_per_second: totals.received_bytes as f64 / result.seconds,
                 connects: totals.connects,
+                tls_handshakes: totals.handshakes,
+                tls_resumed: totals.resumed,
+                tls: totals.tls.clone(),
                 interrupted: result.interrupted,
             },
             latency: Latency::of(&totals.latency_ns),
@@ -215,6 +222,13 @@ impl Document {
             bytes(s.body_bytes as f64),
             s.connects
         );
+        if let Some(tls) = &s.tls {
+            let _ = writeln!(
+                out,
+                "  TLS        {tls}; {} handshakes, {} resumed",
+                s.tls_handshakes, s.tls_resumed
+            );
+        }
         let l = &self.latency;
         let from = if self.rate.is_some() { " (from the intended start)" } else { "" };
         let _ = writeln!(

@@ -14,6 +14,7 @@ pub struct Target {
     /// For `Host` and `:authority`.
     pub authority: String,
     pub path: String,
+    pub tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Address {
 }
 
 impl Target {
-    /// Reads `http://host:port/path`, `host:port/path`, `ws://…`, `grpc://…` or `unix:/socket:/path` and resolves it.
+    /// Reads `http://host:port/path`, `host:port/path`, `ws://…`, `grpc://…`, with TLS `https`, `wss`, `grpcs`, or `unix:/socket:/path` and resolves it.
     pub fn parse(url: &str) -> io::Result<Target> {
         if let Some(rest) = url.strip_prefix("unix:") {
             let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
@@ -31,19 +32,18 @@ impl Target {
                 return Err(invalid(format!("{url}: expected unix:/path/of/socket:/path/of/request")));
             }
             let address = Address::Unix(PathBuf::from(socket));
-            return Ok(Target { url: url.into(), address, authority: "localhost".into(), path: path.into() });
+            let (authority, path) = ("localhost".into(), path.into());
+            return Ok(Target { url: url.into(), address, authority, path, tls: false });
         }
-        let rest = match url.split_once("://") {
-            Some(("http" | "h2c" | "ws" | "grpc", rest)) => rest,
-            Some(("https" | "wss" | "grpcs", _)) => {
+        let (rest, tls) = match url.split_once("://") {
+            Some(("http" | "h2c" | "ws" | "grpc", rest)) => (rest, false),
+            Some(("https" | "wss" | "grpcs", rest)) => (rest, true),
+            Some((scheme, _)) => {
                 return Err(invalid(format!(
-                    "{url}: TLS is not built yet; test the cleartext port with http://, or put a TLS client in front"
+                    "{url}: expected http, https, h2c, ws, wss, grpc, grpcs or unix, found {scheme}"
                 )));
             }
-            Some((scheme, _)) => {
-                return Err(invalid(format!("{url}: expected http, h2c, ws, grpc or unix, found {scheme}")));
-            }
-            None => url,
+            None => (url, false),
         };
         let slash = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(slash);
@@ -54,8 +54,15 @@ impl Target {
                 "{url}: expected a host and no user before it, as in http://127.0.0.1:8080/"
             )));
         }
-        let address = resolve(authority).map_err(|error| invalid(format!("{url}: {error}")))?;
-        Ok(Target { url: url.into(), address: Address::Socket(address), authority: authority.into(), path })
+        let address = resolve(authority, if tls { 443 } else { 80 })
+            .map_err(|error| invalid(format!("{url}: {error}")))?;
+        Ok(Target {
+            url: url.into(),
+            address: Address::Socket(address),
+            authority: authority.into(),
+            path,
+            tls,
+        })
     }
 
     /// The address in the kernel's form, for as long as the process lives.
@@ -68,10 +75,10 @@ impl Target {
     }
 }
 
-fn resolve(authority: &str) -> io::Result<SocketAddr> {
+fn resolve(authority: &str, port: u16) -> io::Result<SocketAddr> {
     let behind_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let has_port = authority.get(behind_bracket..).is_some_and(|tail| tail.contains(':'));
-    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
     let found = with_port.to_socket_addrs().map_err(|error| {
         io::Error::other(format!(
             "no address for {authority} ({error}); give an IP address or check the name"
@@ -98,9 +105,11 @@ mod tests {
             ("http://127.0.0.1", "127.0.0.1:80", "127.0.0.1", "/"),
             ("127.0.0.1:9000?x", "127.0.0.1:9000", "127.0.0.1:9000", "/?x"),
             ("ws://[::1]:7/chat", "[::1]:7", "[::1]:7", "/chat"),
+            ("https://127.0.0.1/a", "127.0.0.1:443", "127.0.0.1", "/a"),
         ] {
             let target = Target::parse(url).expect(url);
             assert_eq!(target.address, Address::Socket(address.parse().expect("address")), "{url}");
+            assert_eq!(target.tls, url.starts_with("https"), "{url}");
             assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, path), "{url}");
         }
         let unix = Target::parse("unix:/run/x.sock:/a").expect("a socket");
@@ -110,7 +119,6 @@ mod tests {
     #[test]
     fn what_cannot_be_tested_is_refused_with_advice() {
         for (url, advice) in [
-            ("https://127.0.0.1/", "TLS is not built yet"),
             ("ftp://127.0.0.1/", "expected http"),
             ("http:///x", "expected a host"),
             ("http://a@127.0.0.1/", "expected a host"),

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use ringway_protocols::tls::Facts;
+
+use super::codec::Protocol;
+use super::tls::config::alpn;
 
 macro_rules! failures {
     ($($variant:ident $name:literal $text:literal,)+) => {
@@ -30,6 +34,7 @@ macro_rules! failures {
 failures! {
     Connect "connect" "connections refused or failed",
     Handshake "handshake" "WebSocket handshakes refused",
+    Tls "tls" "TLS handshakes or records that failed",
     Reset "reset" "connections reset with a request on them",
     EarlyClose "early_close" "connections closed before the whole response",
     Closed "closed" "WebSocket messages without an answer when the peer said Close",
@@ -57,6 +62,11 @@ pub struct Totals {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub connects: u64,
+    /// TLS handshakes that were done, and those of them that resumed a session.
+    pub handshakes: u64,
+    pub resumed: u64,
+    /// Version, suite and key exchange group of the first, `None` without TLS.
+    pub tls: Option<String>,
     /// Arrivals that found the queue full, or no connection until the end.
     pub missed: u64,
     /// Requests that a connection waited for and the tester started late.
@@ -110,6 +120,9 @@ impl Totals {
             sent_bytes: 0,
             received_bytes: 0,
             connects: 0,
+            handshakes: 0,
+            resumed: 0,
+            tls: None,
             missed: 0,
             late_starts: 0,
             errors: BTreeMap::new(),
@@ -124,6 +137,27 @@ impl Totals {
         *self.errors.entry(failure).or_default() += 1;
     }
 
+    /// Counts a TLS handshake; an error where it led to another protocol than the one that is spoken here.
+    pub fn secured(&mut self, facts: &Facts, protocol: Protocol) -> Result<(), String> {
+        self.handshakes += 1;
+        self.resumed += u64::from(facts.resumed);
+        if self.tls.is_none() {
+            let group = facts.group.map_or_else(|| "none".into(), |group| format!("{group:?}"));
+            self.tls = Some(format!("{:?} {:?} {group}", facts.version, facts.suite.suite()));
+        }
+        let wanted = alpn(protocol);
+        match &facts.alpn {
+            Some(agreed) if agreed != wanted => Err(format!(
+                "the server chose {} by ALPN, asked for {}",
+                String::from_utf8_lossy(agreed),
+                String::from_utf8_lossy(wanted)
+            )),
+            // HTTP/2 on TLS must be agreed on (RFC 9113 3.2).
+            None if wanted == b"h2" => Err("the server speaks no ALPN, and HTTP/2 needs it".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     pub fn errors_total(&self) -> u64 {
         self.errors.values().sum()
     }
@@ -136,6 +170,9 @@ impl Totals {
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
         self.connects += other.connects;
+        self.handshakes += other.handshakes;
+        self.resumed += other.resumed;
+        self.tls = self.tls.take().or_else(|| other.tls.clone());
         self.missed += other.missed;
         self.late_starts += other.late_starts;
         other.errors.iter().for_each(|(&failure, count)| *self.errors.entry(failure).or_default() += count);

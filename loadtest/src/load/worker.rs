@@ -8,8 +8,12 @@ mod connection;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use ringway_protocols::tls::rustls::ClientConfig;
+use ringway_protocols::tls::rustls::pki_types::ServerName;
 
 use super::arrivals::Arrivals;
 use super::codec::{Codec, CodecConfig, Ended};
@@ -42,6 +46,8 @@ pub struct Outcome {
     pub measured: Duration,
     /// The first error of a connect.
     pub connect_errno: i32,
+    /// The first failure of TLS.
+    pub tls_error: Option<String>,
 }
 
 /// A worker at work.
@@ -72,6 +78,12 @@ pub struct Worker<'a> {
     published: (u64, u64),
     ended: Vec<Ended>,
     connect_errno: i32,
+    tls_error: Option<String>,
+    tls: Option<Arc<ClientConfig>>,
+    /// By target: the name to verify.
+    names: Vec<Option<ServerName<'static>>>,
+    /// Data of the record at hand; empty between the calls.
+    plain: Vec<u8>,
 }
 
 /// The longest sleep: phases change at a turn of the loop.
@@ -105,7 +117,14 @@ impl<'a> Worker<'a> {
             keep_body,
             authority: target.authority.clone(),
             path: target.path.clone(),
+            tls: target.tls,
         };
+        let any_tls = targets.iter().any(|target| target.tls);
+        let tls = if any_tls { Some(Arc::new(config.tls.client(protocol)?)) } else { None };
+        let names = targets.iter().map(|target| {
+            if target.tls { config.tls.server_name(&target.authority).map(Some) } else { Ok(None) }
+        });
+        let names = names.collect::<io::Result<_>>()?;
         let threads = f64::from(config.threads.max(1));
         let arrivals = config.rate.map(|rate| {
             let phase = f64::from(share.number) / threads;
@@ -140,6 +159,10 @@ impl<'a> Worker<'a> {
             published: (0, 0),
             ended: Vec::new(),
             connect_errno: 0,
+            tls_error: None,
+            tls,
+            names,
+            plain: Vec::new(),
         };
         worker.make_connections();
         Ok(worker)
@@ -179,6 +202,7 @@ impl<'a> Worker<'a> {
             busy_share: cpu.as_secs_f64() / elapsed,
             measured: end.saturating_duration_since(self.record_from),
             connect_errno: self.connect_errno,
+            tls_error: self.tls_error,
         })
     }
 

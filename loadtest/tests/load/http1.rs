@@ -127,7 +127,8 @@ fn errors_say_what_to_do() {
     for (args, advice) in [
         (&["http://127.0.0.1:PORT/"][..], "nothing listens there"),
         (&[], "expected a URL"),
-        (&["https://127.0.0.1:PORT/"], "TLS is not built yet"),
+        (&["--groups", "x", "--insecure", "https://127.0.0.1:PORT/"], "nothing listens there"),
+        (&["--ca", "/nonexistent.pem", "https://127.0.0.1:PORT/"], "nothing listens there"),
         (&["unix:/nonexistent.sock:/"], "no such socket"),
         (&["--compare", "a=http://127.0.0.1:PORT/"], "at least two"),
         (&["--rate", "0", "http://127.0.0.1:PORT/"], "above 0"),

@@ -4,3 +4,4 @@ mod harness;
 mod http1;
 mod origins;
 mod scenario;
+mod tls;

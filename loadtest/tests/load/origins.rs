@@ -35,7 +35,7 @@ impl Origin {
 }
 
 pub(crate) fn config(protocol: Protocol, faults: Faults) -> OriginConfig {
-    OriginConfig { protocol, body_bytes: 300, messages: 1, faults, seed: 7 }
+    OriginConfig { protocol, body_bytes: 300, messages: 1, faults, tls: None, seed: 7 }
 }
 
 /// The flags of the client, and the URL without its end.

@@ -15,6 +15,7 @@ pub struct Http2 {
     machine: Connection,
     grpc: bool,
     keep_body: bool,
+    scheme: &'static str,
     streams_max: u32,
     /// By the slot of their key.
     streams: Vec<Stream>,
@@ -91,6 +92,7 @@ impl Http2 {
             machine,
             grpc: config.protocol == Protocol::Grpc,
             keep_body: config.keep_body,
+            scheme: if config.tls { "https" } else { "http" },
             streams_max: config.streams,
             streams: Vec::new(),
             unsent: Vec::new(),
@@ -121,7 +123,8 @@ impl Http2 {
         }
         let body = request.body();
         let edits = RequestEdits { te_trailers: self.grpc, ..RequestEdits::default() };
-        let sent = self.machine.send_request(key, request.bytes(), head, &edits, "http", body.is_empty());
+        let sent =
+            self.machine.send_request(key, request.bytes(), head, &edits, self.scheme, body.is_empty());
         sent.map_err(|_gone| Failure::Stream)?;
         out.append(self.machine.output());
         if !body.is_empty() {

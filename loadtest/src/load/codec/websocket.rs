@@ -61,6 +61,11 @@ impl WebSocket {
         self.open && !self.closing && (self.waiting.len() as u32) < self.depth_max
     }
 
+    /// The handshake is done.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// What the peer's end of the connection means for messages without an answer.
     pub fn end_failure(&self) -> Failure {
         match (self.open, self.closing) {
@@ -193,6 +198,7 @@ mod tests {
             keep_body: false,
             authority: "a".into(),
             path: "/".into(),
+            tls: false,
         };
         let mut out = Vec::new();
         let mut websocket = WebSocket::new(&config, 1, &mut out);

@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::faults::Answer;
-use super::{Codec, OriginConfig, OriginTotals, Then};
+use super::{Broken, Codec, OriginConfig, OriginTotals, Then};
 use crate::load::random::Random;
+use crate::load::tls::Tls;
 use crate::process;
 use crate::ring::{Completion, Ring, RingConfig, Token};
 use crate::socket;
@@ -27,6 +28,8 @@ pub(super) struct Worker {
     batch: Vec<Completion>,
     asked: Vec<u32>,
     finished: Vec<u32>,
+    /// Data of the record at hand; empty between the calls.
+    plain: Vec<u8>,
 }
 
 /// What happens when its time has come.
@@ -69,6 +72,9 @@ struct Connection {
     operations: u32,
     codec: Option<Codec>,
     out: Vec<u8>,
+    tls: Option<Tls>,
+    /// With TLS: what goes on the wire.
+    wire: Vec<u8>,
     sending: bool,
     /// Requests without their whole answer, by the codec's number.
     pending: HashMap<u32, Pending>,
@@ -110,6 +116,7 @@ impl Worker {
             batch: Vec::new(),
             asked: Vec::new(),
             finished: Vec::new(),
+            plain: Vec::new(),
         })
     }
 
@@ -172,6 +179,10 @@ impl Worker {
             let connection = &mut self.connections[index as usize];
             let codec = Codec::new(&self.config, Instant::now(), &mut connection.out);
             connection.codec = Some(codec);
+            connection.tls = match &self.config.tls {
+                Some(config) => Some(Tls::server(config).map_err(io::Error::other)?),
+                None => None,
+            };
             connection.phase = Phase::Open;
             let token = Token { kind: RECV, index, generation: connection.generation };
             self.ring.recv_multi(socket.as_raw_fd(), token)?;
@@ -191,10 +202,29 @@ impl Worker {
         let now = Instant::now();
         let mut result = Ok(());
         if let Some(buffer) = completion.buffer() {
-            let bytes = self.ring.bytes(buffer, completion.result.max(0) as usize);
+            let bytes = self.ring.bytes_mut(buffer, completion.result.max(0) as usize);
             let connection = &mut self.connections[index as usize];
-            if let (Some(codec), Phase::Open) = (&mut connection.codec, connection.phase) {
-                result = codec.receive(bytes, now, &mut connection.out, &mut self.asked);
+            let mut plain: &[u8] = bytes;
+            if let Some(tls) = &mut connection.tls {
+                self.plain.clear();
+                let was_open = tls.is_open();
+                match tls.receive(bytes, &mut self.plain, &mut connection.wire) {
+                    Ok(Some(facts)) => {
+                        self.totals.handshakes += 1;
+                        self.totals.resumed += u64::from(facts.resumed);
+                    }
+                    Ok(None) => {}
+                    Err(_) => {
+                        self.totals.handshakes_failed += u64::from(!was_open);
+                        result = Err(Broken);
+                    }
+                }
+                plain = &self.plain;
+            }
+            if let (Some(codec), Phase::Open, Ok(())) = (&mut connection.codec, connection.phase, result)
+                && !plain.is_empty()
+            {
+                result = codec.receive(plain, now, &mut connection.out, &mut self.asked);
             }
             self.ring.recycle(buffer);
         }
@@ -367,14 +397,28 @@ impl Worker {
         if connection.sending || !matches!(connection.phase, Phase::Open | Phase::Closing) {
             return Ok(());
         }
-        if connection.out.is_empty() {
+        let place = match &mut connection.tls {
+            None => &mut connection.out,
+            Some(tls) => {
+                if tls.is_open() {
+                    // A key that is used up, 2^24 records from here, leaves the client without an answer.
+                    let _ = tls.seal(&connection.out, &mut connection.wire);
+                    connection.out.clear();
+                    if connection.phase == Phase::Closing {
+                        tls.close(&mut connection.wire);
+                    }
+                }
+                &mut connection.wire
+            }
+        };
+        if place.is_empty() {
             if connection.phase == Phase::Closing {
                 socket::shutdown_write(socket.as_raw_fd());
                 connection.phase = Phase::HalfClosed;
             }
             return Ok(());
         }
-        let bytes = std::mem::take(&mut connection.out);
+        let bytes = std::mem::take(place);
         let token = Token { kind: SEND, index, generation: connection.generation };
         self.ring.send_owned(socket.as_raw_fd(), bytes, token)?;
         connection.operations += 1;
@@ -391,9 +435,10 @@ impl Worker {
             self.close(index);
             return Ok(());
         }
-        if connection.out.is_empty() {
+        let place = if connection.tls.is_some() { &mut connection.wire } else { &mut connection.out };
+        if place.is_empty() {
             buffer.clear();
-            connection.out = buffer;
+            *place = buffer;
         }
         if connection.phase == Phase::Open { self.pump(index) } else { self.flush(index) }
     }
@@ -454,6 +499,8 @@ impl Connection {
             operations: 0,
             codec: None,
             out: Vec::new(),
+            tls: None,
+            wire: Vec::new(),
             sending: false,
             pending: HashMap::new(),
             behind: VecDeque::new(),

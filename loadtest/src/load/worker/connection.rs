@@ -1,6 +1,6 @@
 //! The connections of a worker: dialling, sending, receiving, closing.
 //!
-//! `Closed → Dialing → Open → Ending → Closed`. A closed slot is dialled at once, or with `--new-connection` for the
+//! `Closed → Dialing → (Securing →) Open → Ending → Closed`. A closed slot is dialled at once, or with `--new-connection` for the
 //! next request. `Ending` waits for the last operation in the kernel.
 
 use std::cmp::Reverse;
@@ -14,6 +14,7 @@ use ringway_protocols::proxy_protocol;
 use super::{REDIAL_AFTER, Worker};
 use crate::load::codec::Codec;
 use crate::load::target::Address;
+use crate::load::tls::Tls;
 use crate::load::totals::Failure;
 use crate::ring::{Completion, Token};
 use crate::socket;
@@ -22,6 +23,8 @@ use crate::socket;
 pub(super) enum Phase {
     Closed,
     Dialing,
+    /// The TLS handshake.
+    Securing,
     Open,
     Ending,
 }
@@ -48,6 +51,9 @@ pub(super) struct Connection {
     pub(super) codec: Option<Codec>,
     pub(super) target: usize,
     pub(super) out: Vec<u8>,
+    tls: Option<Tls>,
+    /// With TLS: `out` as it goes on the wire, behind what TLS and the PROXY protocol say themselves.
+    wire: Vec<u8>,
     pub(super) is_ready: bool,
     /// Thinks before its next request.
     pub(super) resting: bool,
@@ -58,6 +64,7 @@ pub(super) struct Connection {
     operations: u32,
     sending: bool,
     receive: Receive,
+    dialled_at: Option<Instant>,
     /// When it is not used any more.
     retire_at: Option<Instant>,
     /// The peer has announced its end: it is not waited for longer.
@@ -81,6 +88,8 @@ impl Connection {
             codec: None,
             target,
             out: Vec::new(),
+            tls: None,
+            wire: Vec::new(),
             is_ready: false,
             resting: false,
             dialled_for_each,
@@ -89,6 +98,7 @@ impl Connection {
             operations: 0,
             sending: false,
             receive: Receive::Undecided,
+            dialled_at: None,
             retire_at: None,
             waits_for_end: None,
             actives: Vec::new(),
@@ -101,7 +111,7 @@ impl Connection {
             _ if self.resting => false,
             Phase::Closed => self.dialled_for_each,
             Phase::Open => !self.dialled_for_each && self.codec.as_ref().is_some_and(Codec::can_start),
-            Phase::Dialing | Phase::Ending => false,
+            Phase::Dialing | Phase::Securing | Phase::Ending => false,
         }
     }
 
@@ -188,16 +198,36 @@ impl Worker<'_> {
         {
             write_proxy_header(version, *to, index, &mut out);
         }
+        let (tls, wire) = self.begin_tls(target, &mut out);
         let codec = self.new_codec(target, &mut out);
         let connection = &mut self.connections[index as usize];
         connection.out = out;
+        connection.tls = tls;
+        connection.wire = wire;
         connection.codec = codec;
         self.ring.connect(socket.as_raw_fd(), address, connection.token(CONNECT, index))?;
         connection.operations += 1;
         connection.socket = Some(socket);
         connection.phase = Phase::Dialing;
+        connection.dialled_at = Some(Instant::now());
         self.totals.connects += 1;
         Ok(())
+    }
+
+    /// The TLS of a new connection, and what goes first on its wire: what `out` holds (PROXY protocol), then ClientHello.
+    fn begin_tls(&mut self, target: usize, out: &mut Vec<u8>) -> (Option<Tls>, Vec<u8>) {
+        let (Some(config), Some(Some(name))) = (&self.tls, self.names.get(target)) else {
+            return (None, Vec::new());
+        };
+        let mut wire = std::mem::take(out);
+        match Tls::client(config, name.clone(), &mut wire) {
+            Ok(tls) => (Some(tls), wire),
+            Err(error) => {
+                // The server sees a connection that says nothing; the request ends by its timeout.
+                self.tls_error.get_or_insert_with(|| error.to_string());
+                (None, wire)
+            }
+        }
     }
 
     pub(super) fn complete(&mut self, completion: &Completion) -> io::Result<()> {
@@ -223,9 +253,11 @@ impl Worker<'_> {
             self.fail(index, Failure::Connect);
             return Ok(());
         }
-        connection.phase = Phase::Open;
+        connection.phase = if connection.tls.is_some() { Phase::Securing } else { Phase::Open };
         // Several answers may come at once, or frames that are no answer: no receive is to be waited with.
-        let many = self.config.streams > 1 || !matches!(connection.codec, Some(Codec::Http1(_)));
+        let many = connection.tls.is_some()
+            || self.config.streams > 1
+            || !matches!(connection.codec, Some(Codec::Http1(_)));
         connection.receive = if many { Receive::Multi } else { Receive::Undecided };
         self.flush(index)?;
         self.receive_more(index)?;
@@ -235,11 +267,21 @@ impl Worker<'_> {
     /// Sends what is waiting, if nothing is on its way.
     pub(super) fn flush(&mut self, index: u32) -> io::Result<()> {
         let connection = &mut self.connections[index as usize];
-        if connection.phase != Phase::Open || connection.sending || connection.out.is_empty() {
+        if !matches!(connection.phase, Phase::Open | Phase::Securing) || connection.sending {
             return Ok(());
         }
-        let Some(socket) = &connection.socket else { return Ok(()) };
-        let bytes = std::mem::take(&mut connection.out);
+        let bytes = match &mut connection.tls {
+            None => std::mem::take(&mut connection.out),
+            Some(tls) => {
+                if connection.phase == Phase::Open && !connection.out.is_empty() {
+                    // A key that is used up, which is 2^24 records away, ends in the timeout of the request.
+                    let _ = tls.seal(&connection.out, &mut connection.wire);
+                    connection.out.clear();
+                }
+                std::mem::take(&mut connection.wire)
+            }
+        };
+        let Some(socket) = connection.socket.as_ref().filter(|_| !bytes.is_empty()) else { return Ok(()) };
         let token = connection.token(SEND, index);
         self.ring.send_owned(socket.as_raw_fd(), bytes, token)?;
         connection.operations += 1;
@@ -256,9 +298,10 @@ impl Worker<'_> {
             self.fail(index, Failure::Reset);
             return Ok(());
         }
-        if connection.out.is_empty() {
+        let place = if connection.tls.is_some() { &mut connection.wire } else { &mut connection.out };
+        if place.is_empty() {
             buffer.clear();
-            connection.out = buffer;
+            *place = buffer;
         }
         self.flush(index)
     }
@@ -267,17 +310,45 @@ impl Worker<'_> {
         let now = Instant::now();
         let mut result = Ok(());
         if let Some(buffer) = completion.buffer() {
-            let bytes = self.ring.bytes(buffer, completion.result.max(0) as usize);
+            let bytes = self.ring.bytes_mut(buffer, completion.result.max(0) as usize);
             let connection = &mut self.connections[index as usize];
             self.totals.received_bytes += bytes.len() as u64;
-            if let (Some(codec), Phase::Open) = (&mut connection.codec, connection.phase) {
-                result = codec.receive(bytes, now, &mut connection.out, &mut self.ended);
+            let mut facts = None;
+            let mut plain: &[u8] = bytes;
+            if let Some(tls) = &mut connection.tls {
+                self.plain.clear();
+                match tls.receive(bytes, &mut self.plain, &mut connection.wire) {
+                    Ok(done) => facts = done,
+                    Err(error) => {
+                        self.tls_error.get_or_insert_with(|| error.to_string());
+                        result = Err(Failure::Tls);
+                    }
+                }
+                plain = &self.plain;
+            }
+            if let Some(facts) = facts {
+                result = self.totals.secured(&facts, self.config.protocol).map_err(|error| {
+                    self.tls_error.get_or_insert(error);
+                    Failure::Tls
+                });
+                if connection.phase == Phase::Securing {
+                    connection.phase = Phase::Open;
+                }
+            }
+            if let (Some(codec), Phase::Open, Ok(())) = (&mut connection.codec, connection.phase, result)
+                && !plain.is_empty()
+            {
+                result = codec.receive(plain, now, &mut connection.out, &mut self.ended);
             }
             self.ring.recycle(buffer);
         }
         self.settle(index, now);
         if let Err(failure) = result {
             self.fail(index, failure);
+        }
+        let said_end = self.connections[index as usize].tls.as_ref().is_some_and(Tls::is_closed_by_peer);
+        if said_end && completion.result > 0 {
+            self.ended(index, now);
         }
         if !completion.more() {
             self.connections[index as usize].operations -= 1;
@@ -312,12 +383,12 @@ impl Worker<'_> {
     /// Arms the next receive, if none is.
     fn receive_more(&mut self, index: u32) -> io::Result<()> {
         let connection = &mut self.connections[index as usize];
-        if connection.phase != Phase::Open {
+        if !matches!(connection.phase, Phase::Open | Phase::Securing) {
             return Ok(());
         }
         let Some(fd) = connection.socket.as_ref().map(AsRawFd::as_raw_fd) else { return Ok(()) };
         let left = match &connection.codec {
-            Some(Codec::Http1(http1)) => http1.body_left(),
+            Some(Codec::Http1(http1)) if connection.tls.is_none() => http1.body_left(),
             _ => None,
         };
         if connection.receive == Receive::Undecided && left.is_some_and(|left| left > LARGE_BYTES) {
@@ -388,11 +459,19 @@ impl Worker<'_> {
 
     /// The peer's FIN.
     fn ended(&mut self, index: u32, now: Instant) {
-        if let Some(codec) = &mut self.connections[index as usize].codec {
+        let connection = &mut self.connections[index as usize];
+        // Without close_notify, what has come may be cut off: it is the end of no body (RFC 8446 6.1).
+        let cut_off = connection.tls.as_ref().is_some_and(|tls| !tls.is_closed_by_peer());
+        if let Some(codec) = connection.codec.as_mut().filter(|_| !cut_off) {
             codec.end(&mut self.ended);
         }
         self.settle(index, now);
-        let failure = match &self.connections[index as usize].codec {
+        let connection = &self.connections[index as usize];
+        let failure = match &connection.codec {
+            _ if connection.phase == Phase::Securing => {
+                self.tls_error.get_or_insert_with(|| "the server closed within the handshake".to_owned());
+                Failure::Tls
+            }
             Some(Codec::WebSocket(websocket)) => websocket.end_failure(),
             _ => Failure::EarlyClose,
         };
@@ -407,15 +486,30 @@ impl Worker<'_> {
         }
         let lost = connection.remove_all();
         // Nobody has asked yet: what is wrong is still to be seen, except that an idle connection may be closed.
-        let alone =
-            lost.is_empty() && matches!(failure, Failure::Connect | Failure::Handshake | Failure::Malformed);
+        let alone = lost.is_empty()
+            && matches!(
+                failure,
+                Failure::Connect | Failure::Handshake | Failure::Malformed | Failure::Tls | Failure::Timeout
+            );
         for active in &lost {
             self.lose(active, failure);
         }
         if alone && !self.stopping {
-            self.totals.fail(failure);
+            self.lose_next(failure);
         }
         self.close(index);
+    }
+
+    /// A connection that failed before its first request takes the next one with it: a server that nobody can ask ends a
+    /// run of so many requests, too.
+    fn lose_next(&mut self, failure: Failure) {
+        let now = Instant::now();
+        let waiting = self.queue.pop_front();
+        if waiting.is_none() && self.arrivals.is_none() {
+            self.left = self.left.saturating_sub(1);
+        }
+        self.in_flight += 1;
+        self.lose(&Active { intended: waiting.unwrap_or(now), sent: now, kind: 0, running: false }, failure);
     }
 
     fn close(&mut self, index: u32) {
@@ -425,6 +519,10 @@ impl Worker<'_> {
             self.ready.retain(|&other| other != index);
         }
         if let Some(socket) = &connection.socket {
+            if let Some(tls) = connection.tls.as_mut().filter(|_| !connection.sending) {
+                tls.close(&mut connection.wire);
+                socket::send_now(socket.as_raw_fd(), &connection.wire);
+            }
             socket::shutdown(socket.as_raw_fd());
         }
     }
@@ -438,7 +536,9 @@ impl Worker<'_> {
         let failed = connection.codec.as_ref().is_none_or(|codec| !codec.is_closing());
         connection.socket = None;
         connection.codec = None;
+        connection.tls = None;
         connection.out.clear();
+        connection.wire.clear();
         connection.waits_for_end = None;
         connection.generation = connection.generation.wrapping_add(1);
         connection.phase = Phase::Closed;
@@ -466,7 +566,9 @@ impl Worker<'_> {
     pub(super) fn scan(&mut self, now: Instant) {
         for index in 0..self.connections.len() {
             let overdue = |sent: Instant| now.saturating_duration_since(sent) > self.config.timeout;
-            if self.connections[index].oldest().is_some_and(overdue) {
+            let connection = &self.connections[index];
+            let preparing = connection.dialled_at.filter(|_| connection.is_preparing());
+            if connection.oldest().or(preparing).is_some_and(overdue) {
                 self.fail(index as u32, Failure::Timeout);
             } else if self.connections[index].waits_for_end.is_some_and(|at| now >= at) {
                 self.close(index as u32);
@@ -476,6 +578,15 @@ impl Worker<'_> {
 }
 
 impl Connection {
+    /// Whether it cannot be asked yet.
+    fn is_preparing(&self) -> bool {
+        match (&self.phase, &self.codec) {
+            (Phase::Dialing | Phase::Securing, _) => true,
+            (Phase::Open, Some(Codec::WebSocket(websocket))) => !websocket.is_open(),
+            _ => false,
+        }
+    }
+
     /// Whether the one request of a connection was sent and answered.
     fn codec_idle(&self) -> bool {
         !self.actives.is_empty() && self.actives.len() == self.free.len()
