@@ -1,6 +1,7 @@
-//! The HTTP/2 workloads: `h2load` in front, `nghttpd` or the load tester's origin behind, both on the CPU that the
+//! The HTTP/2 workloads: the load tester in front, `nghttpd` or the load tester's origin behind, both on the CPU that the
 //! proxies do not have.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 
 use ringway_loadtest::process;
 use ringway_loadtest::report::{Errors, Latency, ProxyUse, Report};
+use serde::Deserialize;
 
 use super::child::{self, Running};
 use super::peers;
@@ -62,7 +64,7 @@ impl Workload {
     }
 }
 
-/// What `nghttpd` serves, and what `h2load` sends.
+/// What `nghttpd` serves, and what is sent to it.
 pub(super) struct Files {
     dir: PathBuf,
 }
@@ -98,19 +100,16 @@ impl Files {
         Ok(Files { dir })
     }
 
-    /// The path of a workload, and the arguments of `h2load` that make its requests.
+    /// The path of a workload, and the arguments of the load tester that make its requests.
     fn request(&self, workload: Workload) -> (&'static str, Vec<String>) {
-        let file = |name: &str| self.dir.join(name).display().to_string();
-        let grpc = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"];
-        let grpc = grpc.map(String::from).to_vec();
+        let call = || {
+            let message = format!("@{}", self.dir.join(UNARY).display());
+            let fields = ["-H", "content-type: application/grpc", "-H", "te: trailers", "--data", &message];
+            fields.map(String::from).to_vec()
+        };
         match workload {
-            Workload::Grpc => (UNARY, [grpc, vec![file(UNARY)]].concat()),
-            // The windows of a gRPC client: large enough for a whole call.
-            Workload::GrpcStream => {
-                let windows = ["-w", "20", "-W", "24"].map(String::from).to_vec();
-                (STREAM, [grpc, vec![file(UNARY)], windows].concat())
-            }
-            Workload::Http1ToHttp2 => ("small", vec!["--h1".into()]),
+            Workload::Grpc => (UNARY, call()),
+            Workload::GrpcStream => (STREAM, call()),
             _ => ("small", Vec::new()),
         }
     }
@@ -157,124 +156,81 @@ impl Load<'_> {
     /// Measures one proxy: first the warm-up, then the run whose CPU time counts.
     pub(super) fn measure(&self, proxy: SocketAddr, pid: u32) -> io::Result<Report> {
         if self.args.warmup > 0.0 {
-            self.h2load(proxy, self.args.warmup)?;
+            self.load(proxy, self.args.warmup)?;
         }
         let (proxy_before, origin_before) =
             (process::cpu_time(&[pid])?, process::cpu_time(&[self.origin_pid])?);
         let tester_before = child::children_cpu_us();
-        let said = self.h2load(proxy, self.args.seconds)?;
+        let said = self.load(proxy, self.args.seconds)?;
         let used = process::cpu_time(&[pid])? - proxy_before;
         let origin = process::cpu_time(&[self.origin_pid])? - origin_before;
         let tester_us = child::children_cpu_us() - tester_before + origin.total_us();
-        let mut result = parse(&said)
-            .ok_or_else(|| io::Error::other(format!("h2load said something unexpected:\n{said}")))?;
+        let Said { summary, latency, errors } = said;
+        let (requests, seconds) = (summary.requests, summary.seconds.max(1e-3));
+        // What has no place of its own in the table counts as malformed.
+        let mut counted = Errors { malformed: errors.values().sum(), ..Errors::default() };
         // A refused call is a 200 too.
-        if result.body_bytes < result.requests * response_bytes(self.workload) {
-            result.errors.length = result.requests;
+        if summary.body_bytes < requests * response_bytes(self.workload) {
+            counted.length = requests;
         }
-        let seconds = result.requests as f64 / result.requests_per_second.max(1.0);
         Ok(Report {
             target: proxy.to_string(),
             connections: self.shape.connections,
             seconds,
             rate: None,
-            requests: result.requests,
-            requests_per_second: result.requests_per_second,
-            body_bytes_per_second: result.body_bytes as f64 / seconds.max(1e-3),
-            connects: u64::from(self.shape.connections),
-            errors: result.errors,
-            latency: result.latency,
-            proxy: Some(ProxyUse::new(used, result.requests, seconds, process::memory(&[pid])?)),
-            tester_us_per_request: tester_us / result.requests.max(1) as f64,
-            tester_cpu_share: tester_us / 1e6 / seconds.max(1e-3),
+            requests,
+            requests_per_second: summary.requests_per_second,
+            body_bytes_per_second: summary.body_bytes as f64 / seconds,
+            connects: summary.connects,
+            errors: counted,
+            latency,
+            proxy: Some(ProxyUse::new(used, requests, seconds, process::memory(&[pid])?)),
+            tester_us_per_request: tester_us / requests.max(1) as f64,
+            tester_cpu_share: tester_us / 1e6 / seconds,
         })
     }
 
-    fn h2load(&self, proxy: SocketAddr, seconds: f64) -> io::Result<String> {
-        let program = peers::find(None, "h2load", "apt-get install nghttp2-client")?;
+    /// Runs the load tester, which is this same program.
+    fn load(&self, proxy: SocketAddr, seconds: f64) -> io::Result<Said> {
         let (path, more) = self.files.request(self.workload);
-        // It takes whole seconds, or milliseconds by name.
-        let args = [
-            "-D".to_owned(),
-            format!("{}ms", (seconds * 1000.0).max(100.0) as u64),
-            format!("-c{}", self.shape.connections),
-            format!("-m{}", self.shape.streams),
-        ];
-        let url = format!("http://{proxy}/{path}");
-        let args: Vec<_> = args.into_iter().chain(more).chain([url]).map(Into::into).collect();
-        child::output(&program, &args, self.cpu)
+        let protocol = if self.workload.sides().client_http2 { "h2" } else { "http1" };
+        let json = self.files.dir.join("load.json");
+        let (connections, streams) = (self.shape.connections.to_string(), self.shape.streams.to_string());
+        let duration = format!("{}ms", (seconds * 1000.0).max(100.0) as u64);
+        let (url, written) = (format!("http://{proxy}/{path}"), json.display().to_string());
+        let args = ["load", "--quiet", "--threads", "1", "--protocol", protocol, "--connections", &connections];
+        let rest = ["--duration", &duration, "--json", &written, &url];
+        let streams = ["--streams".to_owned(), streams].into_iter().take(if protocol == "h2" { 2 } else { 0 });
+        let args = args.into_iter().map(String::from).chain(streams).chain(more);
+        let args: Vec<_> = args.chain(rest.map(String::from)).map(Into::into).collect();
+        let printed = child::output(&std::env::current_exe()?, &args, self.cpu)?;
+        let text = fs::read_to_string(&json)
+            .map_err(|error| io::Error::other(format!("the load tester wrote nothing ({error}): {printed}")))?;
+        fs::remove_file(&json)?;
+        serde_json::from_str(&text).map_err(|error| io::Error::other(format!("load tester: {error}: {text}")))
     }
 }
 
-/// What `h2load` says at its end.
-#[derive(Debug)]
+/// What the load tester writes, as far as it is shown here.
+#[derive(Debug, Deserialize)]
 struct Said {
+    summary: Summary,
+    latency: Latency,
+    errors: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Summary {
     requests: u64,
+    seconds: f64,
     requests_per_second: f64,
     body_bytes: u64,
-    errors: Errors,
-    latency: Latency,
-}
-
-fn parse(text: &str) -> Option<Said> {
-    let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
-    let count = |line: &str, what: &str| -> Option<u64> {
-        let part = line.split(',').find(|part| part.trim_end().ends_with(what))?;
-        part.split_whitespace().next()?.parse().ok()
-    };
-    let requests_line = line("requests:")?;
-    let statuses = line("status codes:")?;
-    let finished = line("finished in ")?;
-    let per_second = finished.split(',').nth(1)?.split_whitespace().next()?.parse().ok()?;
-    let times = line("time for request:")?;
-    let mut times = times.split_whitespace();
-    let (_min, max, mean) = (times.next()?, microseconds(times.next()?)?, microseconds(times.next()?)?);
-    let traffic = line("traffic:")?;
-    let body_bytes = traffic.rsplit_once('(')?.1.split_once(')')?.0.parse().ok()?;
-    let refused =
-        ["3xx", "4xx", "5xx"].into_iter().map(|class| count(statuses, class)).sum::<Option<u64>>()?;
-    Some(Said {
-        requests: count(requests_line, "done")?,
-        requests_per_second: per_second,
-        body_bytes,
-        errors: Errors {
-            status: refused,
-            reset: count(requests_line, "errored")?,
-            unanswered: count(requests_line, "timeout")?,
-            ..Errors::default()
-        },
-        latency: Latency { mean_us: mean, max_us: max, ..Latency::default() },
-    })
-}
-
-/// `155us`, `26.94ms`, `1.20s`.
-fn microseconds(text: &str) -> Option<f64> {
-    let units = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
-    let (number, unit) = units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
-    number.parse::<f64>().ok().map(|number| number * unit)
+    connects: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_what_h2load_says() {
-        let text = "finished in 1.00s, 127680.00 req/s, 12.54MB/s\n\
-            requests: 127680 total, 127936 started, 127680 done, 127677 succeeded, 3 failed, 2 errored, 1 timeout\n\
-            status codes: 127677 2xx, 0 3xx, 0 4xx, 4 5xx\n\
-            traffic: 12.54MB (13152208) total, 1.34MB (1405368) headers (space savings 93.60%), 7.79MB (8171520) data\n\
-            \x20                    min         max         mean         sd        +/- sd\n\
-            time for request:      155us     26.94ms      1.82ms      2.02ms    91.23%\n";
-        let said = parse(text).expect("complete");
-        assert_eq!(
-            (said.requests, said.requests_per_second, said.body_bytes),
-            (127_680, 127_680.0, 8_171_520)
-        );
-        assert_eq!((said.errors.status, said.errors.reset, said.errors.unanswered), (4, 2, 1));
-        assert_eq!((said.latency.mean_us, said.latency.max_us), (1_820.0, 26_940.0));
-        assert!(parse("finished in 1.00s").is_none());
-    }
 
     #[test]
     fn reads_shapes() {

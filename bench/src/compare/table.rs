@@ -15,18 +15,25 @@ use super::measure::Run;
 use super::peers::Peer;
 use super::{CompareArgs, Workload};
 
-/// Prints medians over the rounds, the spread of the CPU time, and ratios against the first proxy of the
-/// table: Ringway on io_uring where it runs.
+/// Prints the table of an HTTP/1.1 workload.
 pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
     let rate =
         if workload == Workload::Rate { format!(" at {} requests/s", args.rate) } else { String::new() };
-    println!(
-        "\n### {}{rate}, {} connections ({} rounds of {} s)\n",
-        workload.title(),
-        workload.connections(args),
-        args.rounds,
-        args.seconds
-    );
+    let title = format!("{}{rate}, {} connections", workload.title(), workload.connections(args));
+    print_runs(&title, args, runs);
+}
+
+/// Prints the table of an HTTP/2 workload in one shape.
+pub(super) fn print_http2(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
+    let (connections, streams) = (shape.connections, shape.streams);
+    let title = format!("{}, {connections} connections × {streams} streams", workload.title());
+    print_runs(&title, args, runs);
+}
+
+/// Medians over the rounds, the spread of the CPU time, and ratios against the first proxy of the table: Ringway on
+/// io_uring where it runs.
+fn print_runs(title: &str, args: &CompareArgs, runs: &[Run]) {
+    println!("\n### {title} ({} rounds of {} s)\n", args.rounds, args.seconds);
     println!(
         "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ratio | requests/s ratio \
          | p50 µs | p99 µs | p99.9 µs | tester µs | errors |"
@@ -36,24 +43,6 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
         runs,
         &[&|report| report.latency.p50_us, &|report| report.latency.p99_us, &|report| report.latency.p999_us],
     );
-}
-
-/// The same for the HTTP/2 workloads: `h2load` tells the mean and the highest latency, no quantiles.
-pub(super) fn print_http2(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
-    println!(
-        "\n### {}, {} connections × {} streams ({} rounds of {} s)\n",
-        workload.title(),
-        shape.connections,
-        shape.streams,
-        args.rounds,
-        args.seconds
-    );
-    println!(
-        "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ratio | requests/s ratio \
-         | mean µs | highest µs | tester µs | errors |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
-    print_rows(runs, &[&|report| report.latency.mean_us, &|report| report.latency.max_us]);
 }
 
 type Value<'a> = &'a dyn Fn(&Report) -> f64;

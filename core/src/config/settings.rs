@@ -214,7 +214,7 @@ settings! {
     Http2HeaderTable: Listener "http2.header_table" "http2-header-table", size(0, 64 * KIB), &[], "4KiB", Reload;
     /// Time for a client to acknowledge our SETTINGS.
     Http2SettingsTimeout: Listener "http2.settings_timeout" "http2-settings-timeout", time(1, HOUR), &[], "10s", Reload;
-    /// Age at which an HTTP/2 connection is told to end, so that clients spread over the workers again.
+    /// Age, give or take a tenth, at which an HTTP/2 connection is told to end, so that clients spread over the workers again.
     Http2ConnectionAge: Listener "http2.connection_age" "http2-connection-age", time_or_unlimited(1, 365 * DAY), &[], "0", Reload;
     /// What requests get to finish once a connection has reached its age.
     Http2AgeGrace: Listener "http2.age_grace" "http2-age-grace", time(1, DAY), &[], "10s", Reload;

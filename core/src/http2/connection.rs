@@ -263,9 +263,9 @@ impl State {
         let Some(stream) = streams.max_by_key(|stream| stream.inbox.copied_bytes()) else { return false };
         let key = stream.key;
         stream.inbox.clear();
-        stream.fail(StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE });
+        stream.fail(StreamError::MEMORY);
         if let Some(key) = key {
-            self.reset(key, ErrorCode::EnhanceYourCalm);
+            self.reset(key, StreamError::MEMORY.code);
         }
         true
     }

@@ -34,6 +34,14 @@ impl StreamError {
         connection_lost: false,
         head_refused: false,
     };
+
+    /// We gave it up, because the worker held more of what nobody reads than it may.
+    pub(super) const MEMORY: StreamError = StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE };
+
+    /// See [`StreamError::MEMORY`].
+    pub fn is_memory_limit(self) -> bool {
+        self == StreamError::MEMORY
+    }
 }
 
 impl std::fmt::Display for StreamError {

@@ -321,12 +321,19 @@ fn a_worker_holds_no_more_than_it_may_for_streams_that_nobody_reads() {
         let reset = stalled.iter().filter(|stream| poll_once(stream).is_some()).count();
         assert!(reset >= 14 || refused > 0, "{reset} of 20 were reset");
         assert_eq!(stats.http2.resets_out.get(), stats.upstream_http2.resets_in.get());
+        let told = parked.borrow().iter().filter(|stream| is_given_up(stream)).count() as u64;
+        assert_eq!(told, stats.http2.resets_out.get(), "whoever reads them hears why");
         drop((stalled, parked.take()));
         assert_eq!(inbox::held(), 0);
     });
 }
 
 /// How a stream has ended, if it has.
+fn is_given_up(stream: &StreamHandle) -> bool {
+    let cx = &std::task::Context::from_waker(std::task::Waker::noop());
+    matches!(stream.poll_body(cx), Poll::Ready(Err(error)) if error.is_memory_limit())
+}
+
 fn poll_once(stream: &StreamHandle) -> Option<StreamError> {
     match stream.poll_reset(&std::task::Context::from_waker(std::task::Waker::noop())) {
         Poll::Ready(error) => Some(error),

@@ -548,6 +548,7 @@ impl<'a> Exchange<'a> {
         }
         let reason = match error {
             StreamError { head_refused: true, .. } => Reason::UpstreamHeadTooLarge,
+            error if error.is_memory_limit() => Reason::MemoryLimit,
             StreamError { connection_lost: true, .. } => Reason::UpstreamClosed,
             StreamError { by_peer: true, .. } => Reason::UpstreamReset,
             // We reset it, because it broke a rule.
@@ -562,6 +563,7 @@ impl<'a> Exchange<'a> {
                 Failure { reason: Reason::BadRequest, detail: error.to_string() }
             }
             Cut::Source(SourceError::Io(error)) => failure_of(&error, Reason::ClientClosed),
+            Cut::Source(SourceError::Stream(error)) if error.is_memory_limit() => Reason::MemoryLimit.into(),
             Cut::Source(SourceError::Truncated | SourceError::Stream(_)) | Cut::ClientGone => {
                 Reason::ClientClosed.into()
             }
