@@ -198,14 +198,17 @@ impl Load<'_> {
         let (connections, streams) = (self.shape.connections.to_string(), self.shape.streams.to_string());
         let duration = format!("{}ms", (seconds * 1000.0).max(100.0) as u64);
         let (url, written) = (format!("http://{proxy}/{path}"), json.display().to_string());
-        let args = ["load", "--quiet", "--threads", "1", "--protocol", protocol, "--connections", &connections];
+        let args =
+            ["load", "--quiet", "--threads", "1", "--protocol", protocol, "--connections", &connections];
         let rest = ["--duration", &duration, "--json", &written, &url];
-        let streams = ["--streams".to_owned(), streams].into_iter().take(if protocol == "h2" { 2 } else { 0 });
+        let streams =
+            ["--streams".to_owned(), streams].into_iter().take(if protocol == "h2" { 2 } else { 0 });
         let args = args.into_iter().map(String::from).chain(streams).chain(more);
         let args: Vec<_> = args.chain(rest.map(String::from)).map(Into::into).collect();
         let printed = child::output(&std::env::current_exe()?, &args, self.cpu)?;
-        let text = fs::read_to_string(&json)
-            .map_err(|error| io::Error::other(format!("the load tester wrote nothing ({error}): {printed}")))?;
+        let text = fs::read_to_string(&json).map_err(|error| {
+            io::Error::other(format!("the load tester wrote nothing ({error}): {printed}"))
+        })?;
         fs::remove_file(&json)?;
         serde_json::from_str(&text).map_err(|error| io::Error::other(format!("load tester: {error}: {text}")))
     }

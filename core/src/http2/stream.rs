@@ -36,7 +36,8 @@ impl StreamError {
     };
 
     /// We gave it up, because the worker held more of what nobody reads than it may.
-    pub(super) const MEMORY: StreamError = StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE };
+    pub(super) const MEMORY: StreamError =
+        StreamError { code: ErrorCode::EnhanceYourCalm, ..StreamError::GONE };
 
     /// See [`StreamError::MEMORY`].
     pub fn is_memory_limit(self) -> bool {
