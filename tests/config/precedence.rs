@@ -103,6 +103,14 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "a.B/C",
             "https://a.test",
             "h2x",
+            "1.3",
+            "2m",
+            "required",
+            "none",
+            "h2",
+            "x25519",
+            "TLS_AES_128_GCM_SHA256",
+            "spiffe://shop/a",
         ];
         let value = candidates.iter().chain(&others).copied().find(|text| {
             setting.kind.parse(setting.words, text).is_ok_and(|value| value.show() != setting.default)

@@ -166,8 +166,9 @@ impl<'a> Assembly<'a> {
     ) -> Option<Arc<ClientTls>> {
         let texts = cluster.endpoints.as_deref().unwrap_or_default();
         let https = texts.iter().filter(|text| grammar::is_https(&text.value)).count();
-        let plain = texts.iter().enumerate().find(|(_, text)| !grammar::is_https(&text.value));
-        if let (1.., Some((index, plain)), Some(_)) = (https, plain, view.word(Id::UpstreamTls)) {
+        // Those with another scheme are errors already.
+        let mut plain = texts.iter().enumerate().filter(|(_, text)| !text.value.contains("://"));
+        if let (1.., Some((index, plain)), Some(_)) = (https, plain.next(), view.word(Id::UpstreamTls)) {
             let expected = "https:// like the other endpoints: a cluster has TLS or has not";
             let (place, key) = (self.file.place(plain.at), format!("{path}.endpoints[{index}]"));
             self.findings.push(ConfigError::mismatch(place, key, expected, quote(&plain.value)));

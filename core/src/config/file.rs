@@ -62,6 +62,16 @@ pub(super) struct FileCertificate {
     pub key: Option<At<String>>,
     pub ocsp: Option<At<String>>,
     pub hosts: Vec<At<String>>,
+    pub client_auth: Option<FileClientAuth>,
+}
+
+/// What clients of one certificate are asked for; what is left out is as for the listener.
+#[derive(Debug)]
+pub(super) struct FileClientAuth {
+    pub mode: Option<At<String>>,
+    pub ca: Option<Vec<At<String>>>,
+    pub crl: Option<Vec<At<String>>>,
+    pub identity: Option<Vec<At<String>>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +136,8 @@ const ROUTE: Structure = Structure {
     keys: &["name", "listeners", "hosts", "match", "to"],
     later: &[("policies", ""), ("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
 };
-const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts"];
+const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts", "client_auth"];
+const CLIENT_AUTH: &[&str] = &["mode", "ca", "crl", "identity"];
 const CERTIFICATES_MAX: usize = 10_000;
 const MATCH: (&[&str], &[(&str, &str)]) = (
     &["path"],
@@ -236,18 +247,39 @@ impl Walk<'_> {
 
     /// One item of `tls.certificates`.
     fn certificate(&mut self, _: usize, node: &Rc<Node>, path: &str) -> Option<FileCertificate> {
-        let mut item = FileCertificate { at: node.at, cert: None, key: None, ocsp: None, hosts: Vec::new() };
+        let mut item = FileCertificate {
+            at: node.at,
+            cert: None,
+            key: None,
+            ocsp: None,
+            hosts: Vec::new(),
+            client_auth: None,
+        };
         for (key, path, node) in self.keys(node, path, CERTIFICATE, &[])? {
             match key {
                 "cert" => item.cert = self.path(&node, &path),
                 "key" => item.key = self.path(&node, &path),
                 "ocsp" => item.ocsp = self.path(&node, &path),
+                "client_auth" => item.client_auth = self.client_auth(&node, &path),
                 _ => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
             }
         }
         self.require(item.cert.is_some(), &item.at, path, "cert", node);
         self.require(item.key.is_some(), &item.at, path, "key", node);
         Some(item)
+    }
+
+    fn client_auth(&mut self, node: &Rc<Node>, path: &str) -> Option<FileClientAuth> {
+        let mut auth = FileClientAuth { mode: None, ca: None, crl: None, identity: None };
+        for (key, path, node) in self.keys(node, path, CLIENT_AUTH, &[])? {
+            match key {
+                "mode" => auth.mode = self.text(&node, &path, "none, optional, required"),
+                "ca" => auth.ca = self.texts(&node, &path, "the path of a file"),
+                "crl" => auth.crl = self.texts(&node, &path, "the path of a file"),
+                _ => auth.identity = self.texts(&node, &path, "a SPIFFE ID"),
+            }
+        }
+        Some(auth)
     }
 
     fn cluster(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileCluster> {

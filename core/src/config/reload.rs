@@ -1,5 +1,7 @@
 //! What a reload can change and what has to wait for a restart.
 
+use std::sync::Arc;
+
 use super::settings::{Change, Id, Scope, Setting};
 use super::value::Kind;
 use super::{Config, ProcessConfig};
@@ -26,6 +28,31 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
 }
 
 impl Config {
+    /// Takes over what TLS has in memory: keys of tickets, and sessions with the endpoints of clusters that stay as they
+    /// are.
+    pub fn keep_tls(&mut self, old: &Config) {
+        for listener in &mut self.listeners {
+            let before = old.listeners.iter().find(|before| before.name == listener.name);
+            if let (Some(tls), Some(before)) = (&listener.tls, before.and_then(|before| before.tls.as_ref()))
+            {
+                // Where the files have changed since, what was read a moment ago stays in force, with new keys.
+                let _ = tls.continue_from(before);
+            }
+        }
+        for cluster in &mut self.clusters {
+            let before = old.clusters.iter().find(|before| before.name == cluster.name);
+            let Some(before) = before.and_then(|before| before.tls.as_ref()) else { continue };
+            let same = cluster.tls.as_ref().is_some_and(|tls| **tls == **before);
+            // Workers keep the clusters that have not changed: these and the new ones share one state.
+            if same
+                && before.reread().is_ok()
+                && let Some(cluster) = Arc::get_mut(cluster)
+            {
+                cluster.tls = Some(before.clone());
+            }
+        }
+    }
+
     /// Takes over what only a restart changes, so that a reloaded configuration describes the running process.
     pub fn keep_process(&mut self, old: &Config) {
         let reloaded = ProcessConfig {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringway_policies::spiffe::SpiffePattern;
 
 use super::error::{ConfigError, Findings, Place, quote};
-use super::file::{At, FileTls};
+use super::file::{At, FileClientAuth, FileTls};
 use super::grammar;
 use super::layer::View;
 use super::settings::{Id, Setting};
@@ -33,29 +33,13 @@ pub(super) fn server(
     at: &Where<'_>,
     findings: &mut Findings,
 ) -> Option<Arc<ServerTls>> {
-    let broken = findings.has_errors();
-    let certificates = certificates(read, at, findings)?;
-    let settings = server_settings(view, certificates);
-    let auth = &settings.client_auth;
-    let asks = auth.mode != ClientAuthMode::None;
-    if asks && auth.ca.is_empty() {
-        let problem = "client certificates are asked for, and nothing says whom to trust";
-        findings.push(
-            at.error(Id::TlsClientAuth, view, problem)
-                .hint("name the authorities: `client_auth: { mode: …, ca: [FILE] }`".to_owned()),
-        );
-        return None;
-    }
-    let idle = [(Id::TlsClientCa, !auth.ca.is_empty()), (Id::TlsClientIdentity, !auth.identities.is_empty())];
-    for (id, given) in idle {
-        if given && !asks {
-            let problem = "has no effect: `client_auth.mode` is `none`, so that clients are not asked for a certificate";
-            findings.push(at.error(id, view, problem));
-            return None;
-        }
-    }
+    let before = findings.count();
+    let auth = listener_auth(view);
+    let certificates = certificates(read, &auth, at, findings)?;
+    let settings = server_settings(view, auth, certificates);
+    useless(&settings, view, at, findings);
     // Files are not read for a listener that has errors of another kind: they would hide these.
-    if !broken && findings.has_errors() {
+    if findings.count() > before {
         return None;
     }
     let mut warnings = Vec::new();
@@ -73,7 +57,35 @@ pub(super) fn server(
     tls
 }
 
-fn certificates(read: &FileTls, at: &Where<'_>, findings: &mut Findings) -> Option<Vec<CertificateFiles>> {
+/// What is said about clients' certificates and leads nowhere.
+fn useless(settings: &ServerTlsConfig, view: &View<'_>, at: &Where<'_>, findings: &mut Findings) {
+    let auth = &settings.client_auth;
+    let own = || settings.certificates.iter().filter_map(|files| files.client_auth.as_ref());
+    let asks = auth.mode != ClientAuthMode::None || own().any(|own| own.mode != ClientAuthMode::None);
+    if auth.mode != ClientAuthMode::None && auth.ca.is_empty() {
+        findings.push(at.error(Id::TlsClientAuth, view, NOBODY_TRUSTED).hint(NOBODY_HINT.to_owned()));
+    }
+    let given = [
+        (Id::TlsClientCa, !auth.ca.is_empty()),
+        (Id::TlsClientCrl, !auth.crl.is_empty()),
+        (Id::TlsClientIdentity, !auth.identities.is_empty()),
+    ];
+    for (id, _) in given.iter().filter(|(_, given)| *given && !asks) {
+        let problem =
+            "has no effect: `client_auth.mode` is `none`, so that clients are asked for no certificate";
+        findings.push(at.error(*id, view, problem));
+    }
+}
+
+const NOBODY_TRUSTED: &str = "client certificates are asked for, and nothing says whom to trust";
+const NOBODY_HINT: &str = "name the authorities: `client_auth: { mode: …, ca: [FILE] }`";
+
+fn certificates(
+    read: &FileTls,
+    auth: &ClientAuthConfig,
+    at: &Where<'_>,
+    findings: &mut Findings,
+) -> Option<Vec<CertificateFiles>> {
     if read.certificates.is_empty() {
         let problem = "a listener with TLS needs a certificate";
         let place = at.file.place(Mark { width: 3, ..read.at });
@@ -83,46 +95,112 @@ fn certificates(read: &FileTls, at: &Where<'_>, findings: &mut Findings) -> Opti
     }
     let mut all = Vec::new();
     for (index, item) in read.certificates.iter().enumerate() {
+        let path = format!("{}.tls.certificates[{index}]", at.path);
         let mut hosts = Vec::new();
         for (number, host) in item.hosts.iter().enumerate() {
             match grammar::host_pattern(&host.value) {
                 Ok(host) => hosts.push(host),
                 Err(mismatch) => {
-                    let key = format!("{}.tls.certificates[{index}].hosts[{number}]", at.path);
+                    let key = format!("{path}.hosts[{number}]");
                     let place = at.file.place(host.at);
                     let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&host.value));
                     findings.push(error.hint(mismatch.hint));
                 }
             }
         }
+        let own = item.client_auth.as_ref();
+        let own = own.map(|own| own_auth(own, auth, item.at, &format!("{path}.client_auth"), at, findings));
         let path = |text: &Option<At<String>>| text.as_ref().map(|text| PathBuf::from(&text.value));
         // What is missing is an error already.
         let (Some(cert), Some(key)) = (path(&item.cert), path(&item.key)) else { continue };
-        all.push(CertificateFiles { cert, key, ocsp: path(&item.ocsp), hosts });
+        all.push(CertificateFiles { cert, key, ocsp: path(&item.ocsp), hosts, client_auth: own });
     }
     (all.len() == read.certificates.len()).then_some(all)
 }
 
+/// What clients of one certificate are asked for.
+fn own_auth(
+    own: &FileClientAuth,
+    listener: &ClientAuthConfig,
+    item: Mark,
+    path: &str,
+    at: &Where<'_>,
+    findings: &mut Findings,
+) -> ClientAuthConfig {
+    let mut auth = listener.clone();
+    if let Some(mode) = &own.mode {
+        match client_auth_mode(&mode.value) {
+            Some(mode) => auth.mode = mode,
+            None => {
+                let (place, key) = (at.file.place(mode.at), format!("{path}.mode"));
+                let expected = "none, optional, required";
+                findings.push(ConfigError::mismatch(place, key, expected, quote(&mode.value)));
+            }
+        }
+    }
+    let paths = |texts: &[At<String>]| texts.iter().map(|text| PathBuf::from(&text.value)).collect();
+    if let Some(ca) = &own.ca {
+        auth.ca = paths(ca);
+    }
+    if let Some(crl) = &own.crl {
+        auth.crl = paths(crl);
+    }
+    if let Some(identity) = &own.identity {
+        auth.identities.clear();
+        for text in identity {
+            match SpiffePattern::parse(&text.value) {
+                Ok(pattern) => auth.identities.push(pattern),
+                Err(hint) => {
+                    let (place, key) = (at.file.place(text.at), format!("{path}.identity"));
+                    let expected = Setting::of(Id::TlsClientIdentity).expected();
+                    findings.push(ConfigError::mismatch(place, key, expected, quote(&text.value)).hint(hint));
+                }
+            }
+        }
+    }
+    if auth.mode != ClientAuthMode::None && auth.ca.is_empty() {
+        let place = at.file.place(own.mode.as_ref().map_or(Mark { width: 1, ..item }, |mode| mode.at));
+        findings.push(ConfigError::new(place, path, NOBODY_TRUSTED).hint(NOBODY_HINT.to_owned()));
+    }
+    auth
+}
+
+fn client_auth_mode(word: &str) -> Option<ClientAuthMode> {
+    match word {
+        "none" => Some(ClientAuthMode::None),
+        "optional" => Some(ClientAuthMode::Optional),
+        "required" => Some(ClientAuthMode::Required),
+        _ => None,
+    }
+}
+
+fn listener_auth(view: &View<'_>) -> ClientAuthConfig {
+    ClientAuthConfig {
+        mode: view.word(Id::TlsClientAuth).and_then(client_auth_mode).unwrap_or(ClientAuthMode::None),
+        ca: paths(view, Id::TlsClientCa),
+        crl: paths(view, Id::TlsClientCrl),
+        identities: identities(view, Id::TlsClientIdentity),
+        forward: view.bool(Id::TlsClientForward),
+    }
+}
+
 /// The settings of a listener.
-pub(super) fn server_settings(view: &View<'_>, certificates: Vec<CertificateFiles>) -> ServerTlsConfig {
+fn server_settings(
+    view: &View<'_>,
+    client_auth: ClientAuthConfig,
+    certificates: Vec<CertificateFiles>,
+) -> ServerTlsConfig {
+    let mut alpn = view.tokens(Id::TlsAlpn);
+    // Nobody is told of a protocol that is not spoken.
+    alpn.retain(|name| name != "h2" || view.bool(Id::Http2));
     ServerTlsConfig {
         certificates,
         strict_sni: view.bool(Id::TlsStrictSni),
         min_version: version(view, Id::TlsMinVersion),
         cipher_suites: names(view, Id::TlsCipherSuites, tls::SUITE_NAMES),
         groups: names(view, Id::TlsGroups, tls::GROUPS_DEFAULT),
-        alpn: view.tokens(Id::TlsAlpn),
-        client_auth: ClientAuthConfig {
-            mode: match view.word(Id::TlsClientAuth) {
-                Some("required") => ClientAuthMode::Required,
-                Some("optional") => ClientAuthMode::Optional,
-                _ => ClientAuthMode::None,
-            },
-            ca: paths(view, Id::TlsClientCa),
-            crl: paths(view, Id::TlsClientCrl),
-            identities: identities(view, Id::TlsClientIdentity),
-            forward: view.bool(Id::TlsClientForward),
-        },
+        alpn,
+        client_auth,
         tickets: TicketConfig {
             enabled: view.bool(Id::TlsTickets),
             rotate: view.duration(Id::TlsTicketRotate),
@@ -233,7 +311,9 @@ fn client_settings(view: &View<'_>, protocol: UpstreamProtocol) -> ClientTlsConf
         },
         crl: paths(view, Id::UpstreamTlsCrl),
         certificate: match (view.path(Id::UpstreamTlsCert), view.path(Id::UpstreamTlsKey)) {
-            (Some(cert), Some(key)) => Some(CertificateFiles { cert, key, ocsp: None, hosts: Vec::new() }),
+            (Some(cert), Some(key)) => {
+                Some(CertificateFiles { cert, key, ocsp: None, hosts: Vec::new(), client_auth: None })
+            }
             _ => None,
         },
         server_name: view.text(Id::UpstreamTlsServerName),

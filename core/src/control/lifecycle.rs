@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admin;
+use super::certificates;
 use super::command::{Command, Event};
 use super::generations::Generations;
 use super::names::Names;
@@ -115,6 +116,7 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
     let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
     let _admin = listeners.serve(control.clone(), asks_sender);
     control.follow_names();
+    certificates::follow(&control);
     control.names.follow(&config);
     let exit =
         Loop { control: control.clone(), reloader, asks, events: setup.events }.run(&mut signals).await;

@@ -4,6 +4,7 @@
 //! workers are told by [`Command`]s and never asked for anything.
 
 mod admin;
+mod certificates;
 pub mod command;
 mod generations;
 mod lifecycle;

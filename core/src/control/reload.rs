@@ -97,10 +97,16 @@ impl Reloader {
             .clone()
             .ok_or("there is no configuration file to load again (started with --config?)")?;
         self.check_bounds()?;
-        // Reading files may block: not on this thread, where others are answered.
-        let loaded = tokio::task::spawn_blocking(move || load()).await;
-        let mut config = loaded.map_err(|_| "loading the configuration panicked".to_owned())??;
         let current = control.generations.current();
+        let old = current.config.clone();
+        // Reading files may block: not on this thread, where others are answered.
+        let loaded = tokio::task::spawn_blocking(move || {
+            let mut config = load()?;
+            config.keep_tls(&old);
+            Ok::<_, String>(config)
+        });
+        let loaded = loaded.await;
+        let mut config = loaded.map_err(|_| "loading the configuration panicked".to_owned())??;
         config.generation = current.config.generation + 1;
         let kept = restart_needed(&current.config, &config);
         for change in &kept {

@@ -18,7 +18,9 @@ use super::worker::{
 };
 use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
+use crate::config::Config;
 use crate::error::{REASONS, Reason};
+use crate::tls::{CertificateFacts, CertificateFiles};
 
 /// Value of `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -82,6 +84,31 @@ pub fn render(stats: &Stats, labels: &Labels) -> String {
     });
     text.named::<EndpointStats>(&endpoints.collect::<Vec<_>>());
     text.methods(stats);
+    text.out
+}
+
+/// When the certificates of listeners and clusters expire, and how many are in force.
+pub fn certificates(config: &Config) -> String {
+    let mut text = Text { out: String::new() };
+    let help = "End of the validity of a certificate, in seconds since the epoch";
+    text.family("certificate_expiry_timestamp_seconds", "gauge", help);
+    let mut sample = |kind: &str, name: &str, files: &CertificateFiles, facts: &CertificateFacts| {
+        let labels = format!("{},{}", label(kind, name), label("file", &files.cert.to_string_lossy()));
+        let expiry = u64::try_from(facts.not_after).unwrap_or(0);
+        text.sample("certificate_expiry_timestamp_seconds", &labels, expiry);
+    };
+    for listener in &config.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        for (files, facts) in tls.settings().certificates.iter().zip(&tls.certificates()) {
+            sample("listener", &listener.name, files, facts);
+        }
+    }
+    for cluster in &config.clusters {
+        let Some(tls) = &cluster.tls else { continue };
+        if let (Some(files), Some(facts)) = (&tls.settings().certificate, tls.certificate()) {
+            sample("cluster", &cluster.name, files, &facts);
+        }
+    }
     text.out
 }
 

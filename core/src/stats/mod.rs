@@ -37,6 +37,8 @@ group! {
         generations: Gauge "config_generations" "Generations of the configuration that are still in use";
         reloads: Counter "config_reloads" "Reloads that took effect";
         reload_failures: Counter "config_reload_failures" "Reloads that were refused";
+        certificate_swaps: Counter "certificate_swaps" "Times that changed files of certificates were read and put in force";
+        certificate_failures: Counter "certificate_failures" "Times that changed files of certificates could not be used";
         resolutions: Counter "dns_resolutions" "Names resolved";
         resolution_failures: Counter "dns_resolution_failures" "Names that could not be resolved";
         mailbox_full: Counter "control_mailbox_full" "Commands that had to wait because a worker's mailbox was full";

@@ -1,7 +1,7 @@
 //! TLS to the endpoints of one cluster.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ringway_policies::spiffe::SpiffePattern;
@@ -94,6 +94,28 @@ impl ClientTls {
     /// configuration does not let through.
     pub fn name_for(&self, endpoint: &EndpointConfig) -> Option<ServerName<'static>> {
         server_name(&self.settings, endpoint)
+    }
+
+    /// The files whose change changes what endpoints are shown or whom is trusted.
+    pub fn files(&self) -> Vec<&Path> {
+        let certificate = self.settings.certificate.iter().flat_map(CertificateFiles::paths);
+        let trust = self.settings.ca.iter().flatten().chain(&self.settings.crl);
+        certificate.chain(trust).map(PathBuf::as_path).collect()
+    }
+
+    /// Reads the files again. What they say is in force for handshakes from now on; connections stay as they are.
+    ///
+    /// # Errors
+    /// Everything that is wrong. What was in force stays so.
+    pub fn reread(&self) -> Result<Vec<TlsProblem>, Vec<TlsProblem>> {
+        let mut problems = Problems::default();
+        match read(&self.settings, &mut problems) {
+            Some(current) if !problems.have_errors() => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+                Ok(problems.0)
+            }
+            _ => Err(problems.0),
+        }
     }
 
     fn current(&self) -> Arc<Current> {

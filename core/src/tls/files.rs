@@ -16,6 +16,7 @@ use rustls::{Error as RustlsError, InconsistentKeys};
 use zeroize::Zeroizing;
 
 use super::certificate::CertificateFacts;
+use super::server::ClientAuthConfig;
 
 /// Size of one file: lists of revoked certificates can be large.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -32,6 +33,15 @@ pub struct CertificateFiles {
     pub ocsp: Option<PathBuf>,
     /// Names that it is chosen for; empty: those of the certificate.
     pub hosts: Vec<String>,
+    /// What clients of these hosts are asked for, where it is not what the listener asks for.
+    pub client_auth: Option<ClientAuthConfig>,
+}
+
+impl CertificateFiles {
+    /// Its files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.cert, &self.key].into_iter().chain(&self.ocsp)
+    }
 }
 
 /// Which of the configured files something is about.
@@ -378,7 +388,7 @@ fn sections(
 fn pem_words(error: &PemError) -> String {
     match error {
         PemError::MissingSectionEnd { end_marker } => {
-            format!("the line `{}` is missing", String::from_utf8_lossy(end_marker).trim())
+            format!("the line `-----END {}-----` is missing", String::from_utf8_lossy(end_marker).trim())
         }
         PemError::IllegalSectionStart { .. } => "a line that begins with `-----BEGIN` is broken".to_owned(),
         PemError::Base64Decode(_) => "a section is not base64".to_owned(),

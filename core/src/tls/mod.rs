@@ -21,8 +21,11 @@ mod files;
 mod provider;
 mod select;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod verify;
+mod watch;
 
 pub use certificate::{CertificateFacts, PeerCertificate};
 pub(crate) use client::server_name;
@@ -33,3 +36,4 @@ pub use select::HostCertificates;
 pub use server::{ClientAuthConfig, ClientAuthMode, ServerTls, ServerTlsConfig, TicketConfig};
 pub use tickets::TicketKeys;
 pub use verify::{UpstreamVerify, VerifyFailure};
+pub use watch::{Swap, Watcher};

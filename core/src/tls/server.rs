@@ -1,6 +1,6 @@
 //! TLS of one listener.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -81,10 +81,25 @@ pub struct ServerTls {
 /// What the files of a listener came to.
 #[derive(Debug)]
 struct Current {
-    rustls: Arc<ServerConfig>,
     hosts: Arc<HostCertificates>,
     certificates: Vec<CertificateFacts>,
-    /// Over whom the listener trusts: tickets do not outlive a change of it.
+    /// For the client authentication of the listener, and for those of certificates. They share the certificates and
+    /// nothing else: a ticket of one cannot be opened by another.
+    auth: Auth,
+    own_auths: Vec<Auth>,
+}
+
+impl Current {
+    /// By the index of [`HostCertificates`].
+    fn auth(&self, index: usize) -> &Auth {
+        index.checked_sub(1).and_then(|index| self.own_auths.get(index)).unwrap_or(&self.auth)
+    }
+}
+
+#[derive(Debug)]
+struct Auth {
+    rustls: Arc<ServerConfig>,
+    /// Over whom is trusted: tickets do not outlive a change of it.
     trust: [u8; 32],
     tickets: Option<Arc<TicketKeys>>,
 }
@@ -106,7 +121,7 @@ impl ServerTls {
         }
     }
 
-    /// With a certificate that is in memory, everything else as `settings` say: for tests, and for embedding.
+    /// With certificates that are in memory, everything else as `settings` say: for tests, and for embedding.
     ///
     /// # Errors
     /// What is wrong with the settings.
@@ -117,7 +132,8 @@ impl ServerTls {
         let mut problems = Problems::default();
         let mut hosts = HostCertificates::new(settings.strict_sni);
         for (key, names) in certificates {
-            hosts.add(names, key);
+            // All have the listener's client authentication, so that none contradicts another.
+            let _ = hosts.add(names, key, 0);
         }
         let facts =
             certificates.iter().filter_map(|(key, _)| CertificateFacts::read(key.cert.first()?)).collect();
@@ -130,9 +146,29 @@ impl ServerTls {
         }
     }
 
-    /// The configuration for a handshake that begins now. It is taken once per handshake.
+    /// The configuration for a handshake that begins now, with a client that names no host.
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.current().rustls.clone()
+        self.config_for(None)
+    }
+
+    /// The configuration for a handshake that begins now, with a client that asks for a host (lower case). It is taken
+    /// once per handshake.
+    pub fn config_for(&self, server_name: Option<&str>) -> Arc<ServerConfig> {
+        let current = self.current();
+        current.auth(current.hosts.select(server_name).auth).rustls.clone()
+    }
+
+    /// Whether a request for `host` (no port) must not be answered on a connection that was made for `server_name`: its
+    /// client would have been asked for another certificate, or the one that it was shown is not for that host. Other
+    /// hosts of the certificate may share the connection (RFC 9110, 7.4 and RFC 9113, 9.1.1).
+    pub fn is_misdirected(&self, server_name: Option<&str>, host: &str) -> bool {
+        if host.is_empty() || server_name.is_some_and(|name| name.eq_ignore_ascii_case(host)) {
+            return false;
+        }
+        let host = host.to_ascii_lowercase();
+        let current = self.current();
+        let (shown, wanted) = (current.hosts.select(server_name), current.hosts.select(Some(&host)));
+        !shown.is_same(wanted) && !(current.hosts.covers(&host) && shown.shares_with(wanted))
     }
 
     /// What the file says.
@@ -150,8 +186,52 @@ impl ServerTls {
         self.current().hosts.covers(host)
     }
 
+    /// The files whose change changes what clients are shown or whom is trusted.
+    pub fn files(&self) -> Vec<&Path> {
+        let certificates = self.settings.certificates.iter().flat_map(CertificateFiles::paths);
+        let auths = std::iter::once(&self.settings.client_auth).chain(self.settings.own_auths());
+        certificates
+            .chain(auths.flat_map(|auth| auth.ca.iter().chain(&auth.crl)))
+            .map(PathBuf::as_path)
+            .collect()
+    }
+
+    /// Reads the files again, with the ticket keys of what was in force before a reload.
+    ///
+    /// # Errors
+    /// Everything that is wrong. What was in force stays so.
+    pub fn continue_from(&self, old: &ServerTls) -> Result<Vec<TlsProblem>, Vec<TlsProblem>> {
+        self.reread_after(&old.current())
+    }
+
+    /// Reads the files again. What they say is in force for handshakes from now on; connections stay as they are.
+    ///
+    /// # Errors
+    /// Everything that is wrong. What was in force stays so.
+    pub fn reread(&self) -> Result<Vec<TlsProblem>, Vec<TlsProblem>> {
+        self.reread_after(&self.current())
+    }
+
+    fn reread_after(&self, before: &Current) -> Result<Vec<TlsProblem>, Vec<TlsProblem>> {
+        let mut problems = Problems::default();
+        match read(&self.settings, Some(before), &mut problems) {
+            Some(current) if !problems.have_errors() => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+                Ok(problems.0)
+            }
+            _ => Err(problems.0),
+        }
+    }
+
     fn current(&self) -> Arc<Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ServerTlsConfig {
+    /// The client authentications that certificates have of their own.
+    fn own_auths(&self) -> impl Iterator<Item = &ClientAuthConfig> {
+        self.certificates.iter().filter_map(|files| files.client_auth.as_ref())
     }
 }
 
@@ -159,12 +239,17 @@ impl ServerTls {
 fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Problems) -> Option<Current> {
     let provider = provider::provider(&settings.cipher_suites, &settings.groups);
     let mut hosts = HostCertificates::new(settings.strict_sni);
-    let mut facts = Vec::new();
+    let (mut facts, mut auths) = (Vec::new(), 0);
     for (at, files) in settings.certificates.iter().enumerate() {
+        auths += usize::from(files.client_auth.is_some());
+        let auth = if files.client_auth.is_some() { auths } else { 0 };
         let Some(loaded) = files::certificate(files, at, &provider, problems) else { continue };
         let names = if files.hosts.is_empty() { &loaded.facts.dns } else { &files.hosts };
         files::doubts(files, at, &loaded, problems);
-        hosts.add(names, &loaded.key);
+        if let Err(host) = hosts.add(names, &loaded.key, auth) {
+            let text = format!("another certificate is for {host} too, with another `client_auth`");
+            problems.error(Part::Cert(at), text, None);
+        }
         facts.push(loaded.facts);
     }
     build(settings, &provider, hosts, facts, before, problems)
@@ -178,8 +263,27 @@ fn build(
     before: Option<&Current>,
     problems: &mut Problems,
 ) -> Option<Current> {
-    let (verifier, trust) = verifier(&settings.client_auth, provider, problems)?;
     let hosts = Arc::new(hosts);
+    let listener = &settings.client_auth;
+    let auth = build_auth(settings, provider, &hosts, listener, before.map(|before| &before.auth), problems);
+    let mut own_auths = Vec::new();
+    for (at, auth) in settings.own_auths().enumerate() {
+        let before = before.and_then(|before| before.own_auths.get(at));
+        own_auths.extend(build_auth(settings, provider, &hosts, auth, before, problems));
+    }
+    let whole = own_auths.len() == settings.own_auths().count();
+    auth.filter(|_| whole).map(|auth| Current { hosts, certificates, auth, own_auths })
+}
+
+fn build_auth(
+    settings: &ServerTlsConfig,
+    provider: &Arc<CryptoProvider>,
+    hosts: &Arc<HostCertificates>,
+    auth: &ClientAuthConfig,
+    before: Option<&Auth>,
+    problems: &mut Problems,
+) -> Option<Auth> {
+    let (verifier, trust) = verifier(auth, provider, problems)?;
     let versions = provider::versions(settings.min_version);
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
     let builder = match builder {
@@ -197,6 +301,7 @@ fn build(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     let tickets = settings.tickets.enabled.then(|| {
         let kept = before.filter(|before| before.trust == trust).and_then(|before| before.tickets.clone());
+        let kept = kept.filter(|keys| keys.rotate_secs() == settings.tickets.rotate.as_secs());
         kept.unwrap_or_else(|| Arc::new(TicketKeys::new(settings.tickets.rotate.as_secs())))
     });
     match &tickets {
@@ -206,7 +311,7 @@ fn build(
         }
         None => config.send_tls13_tickets = 0,
     }
-    Some(Current { rustls: Arc::new(config), hosts, certificates, trust, tickets })
+    Some(Auth { rustls: Arc::new(config), trust, tickets })
 }
 
 /// The verifier of clients, with a digest over whom it trusts.
@@ -220,9 +325,11 @@ fn verifier(
         ClientAuthMode::Optional => false,
         ClientAuthMode::Required => true,
     };
-    let roots = files::roots(&auth.ca, problems);
-    let crls = files::crls(&auth.crl, problems);
-    if problems.have_errors() {
+    let mut of_files = Problems::default();
+    let (roots, crls) = (files::roots(&auth.ca, &mut of_files), files::crls(&auth.crl, &mut of_files));
+    let broken = of_files.have_errors();
+    problems.0.append(&mut of_files.0);
+    if broken {
         return None;
     }
     let mut context = digest::Context::new(&digest::SHA256);

@@ -71,6 +71,11 @@ impl TicketKeys {
         TicketKeys { rotate_secs: rotate_secs.max(1), keys: RwLock::new(None) }
     }
 
+    /// How long one key makes tickets.
+    pub fn rotate_secs(&self) -> u64 {
+        self.rotate_secs
+    }
+
     fn encrypt_at(&self, now: u64, session: &[u8]) -> Option<Vec<u8>> {
         {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

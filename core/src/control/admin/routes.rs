@@ -72,8 +72,10 @@ fn ready(control: &Control) -> Response<Full<Bytes>> {
 
 fn show_metrics(control: &Control) -> Response<Full<Bytes>> {
     control.count_generations();
-    let labels = &control.generations.current().labels;
-    with_type(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&control.stats, labels))
+    let generation = control.generations.current();
+    let mut text = metrics::render(&control.stats, &generation.labels);
+    text.push_str(&metrics::certificates(&generation.config));
+    with_type(StatusCode::OK, metrics::CONTENT_TYPE, text)
 }
 
 fn show_stats(control: &Control) -> Response<Full<Bytes>> {
