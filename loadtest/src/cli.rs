@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::idle::{self, IdleConfig};
 use crate::load::args::{self, LoadArgs};
 use crate::load::codec::Protocol;
 use crate::load::compare::{self, AddedArgs};
+use crate::load::idle as holders;
 use crate::load::origin::faults::{self, Delay, Faults};
 use crate::load::origin::{self as faulty, OriginConfig as FaultyConfig};
 use crate::load::scenario::{self, ScenarioArgs};
@@ -85,6 +86,12 @@ enum Command {
         /// Speaks HTTP/2 with prior knowledge.
         #[arg(long)]
         http2: bool,
+        /// The local address to connect from.
+        #[arg(long)]
+        source: Option<IpAddr>,
+        /// Holds them until the end of standard input, for `--idle` of another process.
+        #[arg(long, hide = true)]
+        hold: bool,
         /// How long the memory may take to settle, in seconds.
         #[arg(long, default_value_t = 4.0)]
         settle: f64,
@@ -242,12 +249,16 @@ fn run(command: Command) -> io::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Idle { target, connections, no_request, http2, settle, common } => {
+        Command::Idle { target, connections, no_request, http2, source, hold, settle, common } => {
             common.pin()?;
             let settle = seconds("--settle", settle)?;
             let pids = common.pid.clone();
             let request = !no_request;
-            let report = idle::run(&IdleConfig { target, connections, request, http2, pids, settle })?;
+            let config = IdleConfig { target, connections, request, http2, source, pids, settle };
+            if hold {
+                return holders::hold_open(&config).map(|()| ExitCode::SUCCESS);
+            }
+            let report = idle::run(&config)?;
             common.print(&report, || {
                 format!(
                     "{:.0} bytes per idle connection ({} connections, {} still open; anonymous memory {} → {} KiB)",
@@ -333,6 +344,7 @@ impl FaultArgs {
         args::catch_interrupt();
         let listener = TcpListener::bind(origin.listen)
             .map_err(|error| io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen)))?;
+        eprintln!("listening on {}", listener.local_addr()?);
         let files = self.tls.as_deref();
         let tls =
             files.map(|files| tls::server(files, self.client_ca.as_deref(), self.protocol)).transpose()?;

@@ -20,6 +20,8 @@ pub struct IdleConfig {
     pub request: bool,
     /// Whether they speak HTTP/2, with prior knowledge.
     pub http2: bool,
+    /// The local address; without it, others of 127.0.0.0/8 where those of the first are used up.
+    pub source: Option<IpAddr>,
     pub pids: Vec<u32>,
     /// How long the memory is given to settle.
     pub settle: Duration,
@@ -44,9 +46,7 @@ const WARM_UP_CONNECTIONS: u32 = 200;
 
 /// Opens the connections, reads the memory, closes them.
 pub fn run(config: &IdleConfig) -> io::Result<IdleReport> {
-    let warm = open_many(config, WARM_UP_CONNECTIONS)?;
-    drop(warm);
-    wait_settled(config)?;
+    warm_up(config)?;
     let before = process::memory(&config.pids)?;
     let mut open = open_many(config, config.connections)?;
     wait_settled(config)?;
@@ -57,10 +57,16 @@ pub fn run(config: &IdleConfig) -> io::Result<IdleReport> {
     Ok(IdleReport { connections: config.connections, before, after, bytes_per_connection, still_open })
 }
 
-fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>> {
+/// Opens some connections and closes them, so that pools and buffers have their working size.
+pub(crate) fn warm_up(config: &IdleConfig) -> io::Result<()> {
+    drop(open_many(config, WARM_UP_CONNECTIONS)?);
+    wait_settled(config)
+}
+
+pub(crate) fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>> {
     let mut open = Vec::with_capacity(connections as usize);
     for number in 0..connections {
-        let mut stream = open_patiently(config.target, number / PER_SOURCE_MAX)
+        let mut stream = open_patiently(config, number / PER_SOURCE_MAX)
             .map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")))?;
         if config.request {
             let ask = if config.http2 { http2::ask } else { ask };
@@ -74,18 +80,21 @@ fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>
 }
 
 /// A connect that a signal interrupts goes on without us: another socket is simpler than waiting for it.
-fn open_patiently(target: SocketAddr, source: u32) -> io::Result<TcpStream> {
+fn open_patiently(config: &IdleConfig, source: u32) -> io::Result<TcpStream> {
     loop {
-        match open_one(target, source) {
+        match open_one(config, source) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
     }
 }
 
-fn open_one(target: SocketAddr, source: u32) -> io::Result<TcpStream> {
+fn open_one(config: &IdleConfig, source: u32) -> io::Result<TcpStream> {
+    let target = config.target;
     let socket = socket::tcp(target)?;
-    if target.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) && source > 0 {
+    if let Some(source) = config.source {
+        socket::bind_source(&socket, source)?;
+    } else if target.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) && source > 0 {
         socket::bind_source(&socket, Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + source))?;
     }
     let raw = RawAddress::new(target);
@@ -126,7 +135,7 @@ fn ask(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Waits until the memory has not changed for a quarter of the settling time, at most for all of it.
-fn wait_settled(config: &IdleConfig) -> io::Result<()> {
+pub(crate) fn wait_settled(config: &IdleConfig) -> io::Result<()> {
     let end = Instant::now() + config.settle;
     let (mut last, mut since) = (process::memory(&config.pids)?, Instant::now());
     while Instant::now() < end {
@@ -141,7 +150,7 @@ fn wait_settled(config: &IdleConfig) -> io::Result<()> {
     Ok(())
 }
 
-fn is_open(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_open(stream: &mut TcpStream) -> bool {
     let blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
     stream.set_nonblocking(true).is_ok() && stream.read(&mut [0; 1]).is_err_and(|error| blocked(&error))
 }

@@ -98,6 +98,24 @@ pub fn raise_files_limit(wanted: u64) -> u64 {
     limit.rlim_cur
 }
 
+/// What [`raise_files_limit`] can reach.
+pub fn files_limit_max() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid pointer to an rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_max
+    } else {
+        u64::MAX
+    }
+}
+
+/// Open files that another process may have now; `None` where it cannot be read.
+pub fn files_limit_of(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Memory {

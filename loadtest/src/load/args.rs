@@ -20,7 +20,7 @@ use super::summary::{self, Document};
 use super::target::{Address, Target};
 use super::template::{Data, Template};
 use super::tls::config::TlsArgs;
-use super::{compare, html, knee};
+use super::{compare, hdr_log, html, idle, knee};
 
 /// Flags are named as in wrk, hey and h2load where they mean the same.
 #[derive(Clone, Debug, Args)]
@@ -120,6 +120,9 @@ pub struct LoadArgs {
     /// Steps the rate up until the target is saturated, and prints the latency curve.
     #[arg(long)]
     pub find_knee: bool,
+    /// Opens so many connections, asks once on each, leaves them idle for --duration, and tells what each costs the --pid.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "requests", "find_knee", "compare"])]
+    pub idle: Option<u32>,
     /// Compares targets in interleaved rounds: "a=URL,b=URL".
     #[arg(long, value_name = "NAME=URL,…")]
     pub compare: Option<String>,
@@ -145,6 +148,9 @@ pub struct OutputArgs {
     /// Writes the percentiles in the form of HdrHistogram's plotter, in milliseconds.
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
+    /// Writes the histogram of each interval as a log that HdrHistogram's tools read, in nanoseconds.
+    #[arg(long, value_name = "FILE")]
+    pub hdr_log: Option<PathBuf>,
     /// Writes a page with plots that needs no network.
     #[arg(long, visible_alias = "html", value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -168,6 +174,9 @@ pub fn execute(args: &LoadArgs) -> io::Result<ExitCode> {
     }
     let config = args.config(&args.urls)?;
     reach(&config)?;
+    if let Some(count) = args.idle {
+        return idle::execute(args, &config, count);
+    }
     if args.find_knee {
         return knee::execute(args, &config);
     }
@@ -190,6 +199,10 @@ impl OutputArgs {
         }
         if let Some(path) = &self.hdr {
             summary::write("--hdr", path, &summary::hgrm(&result.totals.latency_ns))?;
+        }
+        if let Some(path) = &self.hdr_log {
+            let log = hdr_log::log(&result.totals.series, result.start, result.seconds)?;
+            summary::write("--hdr-log", path, &String::from_utf8_lossy(&log))?;
         }
         if let Some(path) = &self.report {
             let page = html::page("Load test", &[("this run".to_owned(), document)], "");

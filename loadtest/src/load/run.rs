@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::config::{LoadConfig, Shared};
 use super::totals::Totals;
@@ -13,8 +13,9 @@ use crate::process::{self, CpuTime, Memory};
 /// What a run has measured.
 pub struct RunResult {
     pub totals: Totals,
-    /// The measured time.
+    /// The measured time, and when it began.
     pub seconds: f64,
+    pub start: SystemTime,
     /// CPU of the tester's workers in the whole run, and the share of the busiest.
     pub tester_cpu: Duration,
     pub busiest_share: f64,
@@ -50,6 +51,7 @@ const LATE_PERCENT: f64 = 1.0;
 pub fn run(config: &LoadConfig, shared: &Shared, progress: Progress<'_>) -> io::Result<RunResult> {
     check_limits(config)?;
     let start = Instant::now() + START_AFTER;
+    let wall_start = SystemTime::now() + START_AFTER + config.warmup;
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for number in 0..config.threads {
@@ -72,6 +74,9 @@ pub fn run(config: &LoadConfig, shared: &Shared, progress: Progress<'_>) -> io::
                 (shared.requests.load(Ordering::Relaxed), shared.errors.load(Ordering::Relaxed));
             progress(start.elapsed().as_secs_f64(), requests, errors);
         }
+        let (requests, errors) =
+            (shared.requests.load(Ordering::Relaxed), shared.errors.load(Ordering::Relaxed));
+        progress(start.elapsed().as_secs_f64(), requests, errors);
         watch.finish(Instant::now())?;
         let mut outcomes = Vec::new();
         for thread in threads {
@@ -79,7 +84,7 @@ pub fn run(config: &LoadConfig, shared: &Shared, progress: Progress<'_>) -> io::
                 thread.join().map_err(|_panic| io::Error::other("a worker of the tester panicked"))?;
             outcomes.push(outcome?);
         }
-        Ok(result(config, &outcomes, &watch, shared.stop.load(Ordering::Relaxed)))
+        Ok(result(config, &outcomes, &watch, shared.stop.load(Ordering::Relaxed), wall_start))
     })
 }
 
@@ -178,11 +183,38 @@ fn gone(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("--pid: no such process, or not ours to look at: {error}"))
 }
 
-fn result(config: &LoadConfig, outcomes: &[Outcome], watch: &Watch<'_>, interrupted: bool) -> RunResult {
+fn result(
+    config: &LoadConfig,
+    outcomes: &[Outcome],
+    watch: &Watch<'_>,
+    interrupted: bool,
+    start: SystemTime,
+) -> RunResult {
     let mut totals = Totals::new(config.requests.len());
     outcomes.iter().for_each(|outcome| totals.merge(&outcome.totals));
     let busiest_share = outcomes.iter().map(|outcome| outcome.busy_share).fold(0.0, f64::max);
     let seconds = outcomes.iter().map(|outcome| outcome.measured.as_secs_f64()).fold(0.0, f64::max).max(1e-9);
+    let warnings = warnings(config, &totals, busiest_share);
+    RunResult {
+        target: watch.target(totals.in_time),
+        seconds,
+        start,
+        tester_cpu: outcomes.iter().map(|outcome| outcome.cpu).sum(),
+        busiest_share,
+        interrupted,
+        connect_errno: outcomes
+            .iter()
+            .map(|outcome| outcome.connect_errno)
+            .find(|&errno| errno != 0)
+            .unwrap_or(0),
+        tls_error: outcomes.iter().find_map(|outcome| outcome.tls_error.clone()),
+        warnings,
+        totals,
+    }
+}
+
+/// Why the figures may say more about the tester than about the target.
+fn warnings(config: &LoadConfig, totals: &Totals, busiest_share: f64) -> Vec<String> {
     let mut warnings = Vec::new();
     if busiest_share > BUSY_SHARE {
         warnings.push(format!(
@@ -205,19 +237,28 @@ fn result(config: &LoadConfig, outcomes: &[Outcome], watch: &Watch<'_>, interrup
             totals.missed, config.connections
         ));
     }
-    RunResult {
-        target: watch.target(totals.in_time),
-        seconds,
-        tester_cpu: outcomes.iter().map(|outcome| outcome.cpu).sum(),
-        busiest_share,
-        interrupted,
-        connect_errno: outcomes
-            .iter()
-            .map(|outcome| outcome.connect_errno)
-            .find(|&errno| errno != 0)
-            .unwrap_or(0),
-        tls_error: outcomes.iter().find_map(|outcome| outcome.tls_error.clone()),
-        warnings,
-        totals,
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tester_that_was_the_bottleneck_says_so() {
+        let closed = LoadConfig::new(Vec::new());
+        let open = LoadConfig { rate: Some(1000.0), ..closed.clone() };
+        let totals = |late_starts, missed| Totals { requests: 1000, late_starts, missed, ..Totals::new(1) };
+        for (config, totals, busiest_share, expected) in [
+            (&closed, totals(0, 0), 0.5, None),
+            (&closed, totals(0, 0), 0.97, Some("a worker used 97 % of its CPU")),
+            (&open, totals(10, 0), 0.5, None),
+            (&open, totals(11, 0), 0.5, Some("1.1 % of the requests started more than 1 ms late")),
+            (&open, totals(0, 3), 0.5, Some("3 arrivals were missed")),
+        ] {
+            let said = warnings(config, &totals, busiest_share);
+            assert_eq!(said.len(), usize::from(expected.is_some()), "{said:?}");
+            assert!(said.iter().all(|line| line.contains(expected.unwrap_or_default())), "{said:?}");
+        }
     }
 }

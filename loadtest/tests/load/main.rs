@@ -3,5 +3,7 @@
 mod harness;
 mod http1;
 mod origins;
+mod paths;
+mod proofs;
 mod scenario;
 mod tls;

@@ -421,6 +421,11 @@ impl Worker<'_> {
                 connection.waits_for_end = Some(Instant::now() + CLOSE_WAIT);
                 return Ok(());
             }
+            if done && closing && connection.actives.is_empty() && !self.stopping {
+                // GOAWAY before any request: else a storm of them would be dialled through without an end.
+                self.fail(index, Failure::Refused);
+                return Ok(());
+            }
             if done && (closing || retired || connection.dialled_for_each && connection.codec_idle()) {
                 self.close(index);
                 return Ok(());
@@ -489,7 +494,12 @@ impl Worker<'_> {
         let alone = lost.is_empty()
             && matches!(
                 failure,
-                Failure::Connect | Failure::Handshake | Failure::Malformed | Failure::Tls | Failure::Timeout
+                Failure::Connect
+                    | Failure::Handshake
+                    | Failure::Malformed
+                    | Failure::Tls
+                    | Failure::Timeout
+                    | Failure::Refused
             );
         for active in &lost {
             self.lose(active, failure);
@@ -533,7 +543,8 @@ impl Worker<'_> {
         if connection.phase != Phase::Ending || connection.operations > 0 {
             return;
         }
-        let failed = connection.codec.as_ref().is_none_or(|codec| !codec.is_closing());
+        let unused = connection.actives.is_empty();
+        let failed = unused || connection.codec.as_ref().is_none_or(|codec| !codec.is_closing());
         connection.socket = None;
         connection.codec = None;
         connection.tls = None;
