@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::config::ListenerConfig;
 use crate::downstream::{self, Downstream};
 use crate::error::Reason;
+use crate::handshakes::Slots;
 use crate::io::{self as rt, Address, Listener, Stream};
 use crate::reply;
 use crate::shared::Permit;
@@ -36,6 +37,8 @@ pub struct ListenerSlot {
     pub count: Arc<AtomicU32>,
     /// Those of them that this worker has.
     pub open: Cell<u32>,
+    /// TLS handshakes that this worker has under way for it.
+    pub handshakes: Rc<Slots>,
 }
 
 /// An accepted connection on its way to the worker that will own it.
@@ -152,8 +155,8 @@ fn refuse(worker: &Rc<Worker>, fd: OwnedFd, reason: Reason, config: &ListenerCon
         return;
     }
     let stream = Stream::from_accepted(fd);
-    if config.tcp.is_some() {
-        // Whatever is spoken, it has no words of ours.
+    if config.tcp.is_some() || config.tls.is_some() {
+        // Whatever is spoken, it has no words of ours, and nobody's handshake is paid for to say so.
         return stream.reset_on_close();
     }
     worker.refusals.set(worker.refusals.get() + 1);

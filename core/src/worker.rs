@@ -15,6 +15,7 @@ use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
 use crate::grpc::health;
+use crate::handshakes::{ClientRates, Turns};
 use crate::http2::{self, server::Runners};
 use crate::io::{self as rt, Address, TaskId, mailbox};
 use crate::listener::{self, Handover, ListenerSlot};
@@ -62,6 +63,10 @@ pub struct Worker {
     pub tickets: Tickets,
     /// Tasks for the exchanges of HTTP/2 streams.
     pub runners: Runners,
+    /// When TLS handshakes may compute.
+    pub turns: Turns,
+    /// How often clients begin TLS handshakes.
+    pub client_rates: ClientRates,
     methods: MethodSlots,
     access_log: RefCell<AccessLog>,
     view: RefCell<Rc<View>>,
@@ -103,6 +108,8 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         stats,
         tickets: Tickets::default(),
         runners: Runners::default(),
+        turns: Turns::default(),
+        client_rates: ClientRates::default(),
         methods: MethodSlots::default(),
         access_log: RefCell::new(access_log),
         view: RefCell::new(Rc::new(View { generation: Arc::clone(&generation), clusters: Vec::new() })),
@@ -301,8 +308,13 @@ impl Worker {
                 continue;
             };
             let count = self.shared.listener_count(&bind);
-            let slot =
-                Rc::new(ListenerSlot { bind, index: Cell::new(Some(index)), count, open: Cell::new(0) });
+            let slot = Rc::new(ListenerSlot {
+                bind,
+                index: Cell::new(Some(index)),
+                count,
+                open: Cell::new(0),
+                handshakes: Rc::default(),
+            });
             let accept = rt::spawn(listener::accept_loop(Rc::clone(self), Rc::clone(&slot), fd));
             active.push(ActiveListener { slot, accept });
         }

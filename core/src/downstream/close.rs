@@ -10,6 +10,15 @@ use crate::transport::Transport;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
+/// Lets what is queued go out, and the end of it, before the connection is closed.
+pub(super) async fn finish(stream: &Transport, timeout: Duration) {
+    // Without TLS the close itself says that no more will come.
+    if stream.tls().is_some() {
+        stream.shutdown_write();
+    }
+    let _ = rt::timeout_at(rt::now() + timeout, stream.sent()).await;
+}
+
 /// Closes so that the client sees the answer although it was still sending.
 pub async fn linger(stream: &Transport, send_timeout: Duration) {
     if !matches!(rt::timeout_at(rt::now() + send_timeout, stream.sent()).await, Ok(Ok(()))) {

@@ -7,6 +7,7 @@
 mod close;
 mod preface;
 mod proxy_header;
+mod tls;
 mod upgrade;
 
 pub use close::linger;
@@ -34,10 +35,14 @@ use crate::transport::Transport;
 use crate::worker::{View, Worker};
 use preface::Told;
 use proxy_header::{owes_proxy_header, receive_proxy_header};
+use tls::Agreed;
 
 /// How long a connection stays in its busy form after a request. A client that sends one request after the
 /// other never pays for the change of form; an idle one soon costs little.
 const WARM: Duration = Duration::from_millis(50);
+
+/// How long a client gets to take the end of a quiet connection.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client connection.
 pub struct Downstream {
@@ -149,8 +154,18 @@ pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = (
             conn.stream.reset_on_close();
             return;
         }
+        let mut agreed = Agreed::Http1;
+        if tls::is_spoken(&conn, &worker) {
+            match Box::pin(tls::accept(&worker, &mut conn)).await {
+                Some(protocol) => agreed = protocol,
+                None => return,
+            }
+        }
         if conn.listener(&worker.view()).is_some_and(|(_, config)| config.tcp.is_some()) {
             return Box::pin(tcp::serve(worker, conn)).await;
+        }
+        if agreed == Agreed::Http2 {
+            return Box::pin(http2::server::serve(worker, conn, None)).await;
         }
         while wait_for_request(&worker, &mut conn).await {
             // HTTP/2 begins with its preface, and only there (RFC 9113 3.4).
@@ -214,16 +229,22 @@ async fn wait_for_request(worker: &Worker, conn: &mut Downstream) -> bool {
             }
             // Idle for us, but the client may still be reading the last response.
             Some(None) if conn.stream.unsent() < pending => pending = conn.stream.unsent(),
-            Some(None) => return false,
+            Some(None) => return close_quiet(conn).await,
             None => return Box::pin(close_idle(conn, close_timeout)).await,
         }
     }
 }
 
+/// Closes a connection that has been quiet for too long.
+async fn close_quiet(conn: &Downstream) -> bool {
+    // The client may be gone without a word: it gets only a moment.
+    conn.stream.tls().is_some() && Box::pin(close_idle(conn, GOODBYE_TIMEOUT)).await
+}
+
 /// Lets what is queued go out before an idle connection is closed.
 async fn close_idle(conn: &Downstream, timeout: Duration) -> bool {
-    if conn.stream.unsent() > 0 {
-        let _ = rt::timeout_at(rt::now() + timeout, conn.stream.sent()).await;
+    if conn.stream.tls().is_some() || conn.stream.unsent() > 0 {
+        close::finish(&conn.stream, timeout).await;
     }
     false
 }
@@ -262,8 +283,7 @@ async fn busy(worker: &Rc<Worker>, conn: &mut Downstream, mut since: Option<Inst
                 return After::Closed;
             }
             Next::Close => {
-                let _ =
-                    rt::timeout_at(rt::now() + config.limits.response_body_timeout, conn.stream.sent()).await;
+                close::finish(&conn.stream, config.limits.response_body_timeout).await;
                 return After::Closed;
             }
             Next::Linger => {

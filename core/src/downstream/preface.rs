@@ -22,7 +22,9 @@ pub(super) enum Told {
 
 /// Whether what has come may be the start of the preface, and the listener speaks HTTP/2.
 pub(super) fn may_follow(worker: &Worker, conn: &Downstream) -> bool {
-    conn.unread.as_ref().is_some_and(|chunk| begins(chunk).is_some())
+    // Who agreed on a protocol in TLS speaks that one (RFC 9113 3.2).
+    conn.stream.tls().is_none_or(|facts| facts.alpn.is_none())
+        && conn.unread.as_ref().is_some_and(|chunk| begins(chunk).is_some())
         && conn.listener(&worker.view()).is_some_and(|(_, config)| http2::settings::of(config).enabled)
 }
 

@@ -21,7 +21,9 @@ pub(super) fn accept(
 ) -> Option<Box<Upgraded>> {
     // `upgrade` is only set for HTTP/1.1, where `Connection` names it, and where there is no body.
     let http2 = settings::of(config);
-    let asked = head.upgrade.filter(|_| http2.enabled && http2.upgrade)?;
+    // In TLS the protocol was agreed on before (RFC 9113 3.2).
+    let plain = conn.stream.tls().is_none();
+    let asked = head.upgrade.filter(|_| plain && http2.enabled && http2.upgrade)?;
     // `Upgrade` may list several protocols (RFC 9110 7.8).
     if !lists(asked.of(bytes), b"h2c") {
         return None;

@@ -41,9 +41,6 @@ impl Exchange<'_> {
     ) -> Result<Next, AttemptError> {
         let mut upload = Upload::new(self);
         let mut out = rt::take_vec();
-        if !upstream.reused {
-            self.write_proxy_header(&mut out, &cluster.config);
-        }
         self.write_request(&mut out, route);
         // A failed send is not the end: the origin may have answered before it closed. The download tells.
         let sending = upload.begin(self, &upstream.stream, out)?;

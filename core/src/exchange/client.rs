@@ -1,11 +1,12 @@
 //! The client's side of an exchange.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::http2::{ErrorCode, StreamHandle};
 use crate::io::Address;
-use crate::transport::Transport;
+use crate::transport::{TlsFacts, Transport};
 
 /// Where a request came from and its response goes to.
 #[derive(Clone, Copy)]
@@ -33,6 +34,14 @@ impl Client<'_> {
                 _ => None,
             },
             Client::Http2(stream) => stream.local_address(),
+        }
+    }
+
+    /// What the client agreed on in TLS, where that is spoken.
+    pub fn tls(&self) -> Option<&Rc<TlsFacts>> {
+        match self {
+            Client::Http1(stream) => stream.tls(),
+            Client::Http2(stream) => stream.tls(),
         }
     }
 

@@ -65,7 +65,7 @@ impl Exchange<'_> {
         let hop = forwarded::Hop {
             peer: self.peer_ip(),
             trusted,
-            scheme: "http",
+            scheme: if self.client.tls().is_some() { "https" } else { "http" },
             host: self.head.authority.of(self.bytes),
         };
         forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);

@@ -103,8 +103,9 @@ async fn ask(stream: &StreamHandle, authority: &str, health: &HealthConfig) -> O
     bytes.extend_from_slice(fields.as_bytes());
     let mut head = RequestHead::default();
     http1::parse_request(&bytes, &QUESTION_LIMITS, &mut head).ok()?;
+    let scheme = if stream.tls().is_some() { "https" } else { "http" };
     let edits = RequestEdits { te_trailers: true, ..RequestEdits::default() };
-    stream.send_request(&bytes, &head, &edits, "http", false).ok()?;
+    stream.send_request(&bytes, &head, &edits, scheme, false).ok()?;
     let mut rest = Chunk::from(body);
     while !rest.is_empty() {
         let room = poll_fn(|cx| stream.poll_capacity(cx, rest.len())).await.ok()?;

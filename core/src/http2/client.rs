@@ -189,6 +189,9 @@ impl Task {
         if !matches!(ended, Ended::Lost) {
             connection.goaway(code);
             connection.write_rest(&stream);
+            if stream.tls().is_some() {
+                stream.shutdown_write();
+            }
             let _ = rt::timeout_at(rt::now() + LAST_BYTES_TIMEOUT, stream.sent()).await;
         }
     }

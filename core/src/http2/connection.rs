@@ -17,7 +17,7 @@ use super::output::Output;
 use super::stream::{StreamError, StreamState};
 use crate::io::{Address, give_vec, take_vec};
 use crate::stats::WorkerStats;
-use crate::transport::Transport;
+use crate::transport::{TlsFacts, Transport};
 
 /// After its window was closed, a stream sends again when this much can go at once (or all that it has, or half of the
 /// peer's window): one-byte window updates do not make one-byte frames (RFC 1122 4.2.3.4, for TCP).
@@ -29,6 +29,8 @@ pub struct Connection {
     pub(super) role: Role,
     /// Our end of the socket, where it has an IP address.
     pub(super) local_address: Option<SocketAddr>,
+    /// What the peers agreed on in TLS, where that is spoken.
+    pub(super) tls: Option<Rc<TlsFacts>>,
     limits: QueueLimits,
 }
 
@@ -109,7 +111,8 @@ impl Connection {
             Ok(Address::Tcp(local)) => Some(local),
             Ok(_) | Err(_) => None,
         };
-        Rc::new(Connection { state: RefCell::new(state), role, local_address, limits })
+        let tls = socket.tls().map(Rc::clone);
+        Rc::new(Connection { state: RefCell::new(state), role, local_address, tls, limits })
     }
 
     /// The task begins to run: whom to wake, and that it need not be woken now.

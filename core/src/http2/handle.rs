@@ -14,6 +14,7 @@ use super::inbox::BodyPiece;
 use super::output::COPY_BYTES_MAX;
 use super::stream::StreamError;
 use crate::io::Chunk;
+use crate::transport::TlsFacts;
 
 /// A stream. All of it is polled by one task, which looks at everything that it waits for whenever it is woken.
 ///
@@ -39,6 +40,11 @@ impl StreamHandle {
     /// Our end of the connection, where it has an IP address.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.connection.local_address
+    }
+
+    /// What the peers agreed on in TLS, where that is spoken.
+    pub fn tls(&self) -> Option<&Rc<TlsFacts>> {
+        self.connection.tls.as_ref()
     }
 
     /// Client role: the next response head, interim ones too (look at the status). `true`: the message ends with it.

@@ -119,7 +119,14 @@ impl Connection<'_> {
         let cluster = view.clusters.get(index).ok_or(Reason::NoEndpoint)?;
         let place = Place { generation: view.config().generation, cluster: index };
         // As for CONNECT: a connection of its own to the endpoint itself, whatever the cluster speaks.
-        let asked = Asked { method: Method::Connect, protocol: false, greeting: None };
+        let local = match self.down.local_addr() {
+            Ok(Address::Tcp(local)) => Some(local),
+            _ => None,
+        };
+        let mut greeting = Vec::new();
+        write_proxy_header(&mut greeting, &cluster.config, self.client.zip(local));
+        let greeting = (!greeting.is_empty()).then_some(greeting.as_slice());
+        let asked = Asked { method: Method::Connect, protocol: false, greeting };
         let (first, deadline) = (cluster.pick_first(self.worker), rt::now() + FOREVER);
         let mut checkout =
             Box::pin(cluster.checkout(self.worker, place, Source::Fresh, first, deadline, asked));
@@ -132,15 +139,6 @@ impl Connection<'_> {
         let Origin::Http1(upstream) = origin.await? else { return Err(Reason::Internal) };
         *self.endpoint.borrow_mut() = Some((upstream.index, Rc::clone(&upstream.endpoint)));
         self.phases.set((self.phases.get().0, Some(rt::now())));
-        let local = match self.down.local_addr() {
-            Ok(Address::Tcp(local)) => Some(local),
-            _ => None,
-        };
-        let mut greeting = Vec::new();
-        write_proxy_header(&mut greeting, &cluster.config, self.client.zip(local));
-        if !greeting.is_empty() {
-            upstream.stream.send(greeting).map_err(|_| Reason::UpstreamReset)?;
-        }
         Ok(upstream)
     }
 

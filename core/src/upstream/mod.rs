@@ -5,23 +5,21 @@
 
 pub mod borrow;
 pub mod connect;
+mod dial;
 pub mod multiplex;
 pub mod pool;
+mod tls;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 use std::time::Instant;
 
 use crate::config::{ClusterConfig, EndpointConfig, ProxyProtocolVersion, UpstreamProtocol};
 use crate::control::Resolved;
 use crate::error::Reason;
-use crate::http2;
 use crate::io::{self as rt, Address};
 use crate::shared::Shared;
 use crate::transport::Transport;
@@ -29,7 +27,7 @@ use crate::worker::Worker;
 use borrow::BorrowRequest;
 use multiplex::{Multiplex, OriginStream, Wanted};
 pub use pool::EndpointShared;
-use pool::{Connection, ConnectionMeta, ConnectionPermit, Pool};
+use pool::{Connection, ConnectionMeta, Pool};
 use ringway_policies::balance::{self, EndpointState, Turn};
 use ringway_protocols::message::Method;
 
@@ -109,7 +107,7 @@ pub struct Asked<'a> {
     pub method: Method,
     /// It asks for another protocol, and may.
     pub protocol: bool,
-    /// What a connection of HTTP/2 has to begin with (the PROXY protocol). Nobody else may use that connection.
+    /// What a new connection has to begin with (the PROXY protocol). Nobody else may use that connection.
     pub greeting: Option<&'a [u8]>,
 }
 
@@ -282,22 +280,30 @@ impl Cluster {
         let endpoint = &self.endpoints[index];
         if asked.method == Method::Connect {
             // The tunnel leads to the endpoint itself, whatever it speaks.
-            return self.dial(worker, place, index, deadline).await.map(Origin::Http1);
+            return self.dial_http1(worker, place, index, deadline, asked).await.map(Origin::Http1);
         }
         while self.spoken(endpoint).is_none() {
-            self.probe(worker, place, index, deadline, asked).await?;
+            if let Some(upstream) = self.probe(worker, place, index, deadline, asked).await? {
+                return Ok(Origin::Http1(upstream));
+            }
         }
         if self.spoken(endpoint) == Some(Spoken::Http2) {
-            return self.stream(worker, place, index, deadline, asked).await.map(Origin::Http2);
+            match self.stream(worker, place, index, deadline, asked).await {
+                // It has spoken HTTP/2 before, and does not any more.
+                Err(Reason::UpstreamTlsProtocol) if self.spoken(endpoint) == Some(Spoken::Http1) => {}
+                result => return result.map(Origin::Http2),
+            }
         }
+        // What TLS has agreed on cannot be given to another worker.
         if source == Source::Any
+            && self.config.tls.is_none()
             && let Some(upstream) = self.borrow(worker, place, index).await
         {
             worker.stats.pool.borrowed.increment();
             return Ok(Origin::Http1(upstream));
         }
         worker.stats.pool.misses.increment();
-        self.dial(worker, place, index, deadline).await.map(Origin::Http1)
+        self.dial_http1(worker, place, index, deadline, asked).await.map(Origin::Http1)
     }
 
     /// What the endpoint speaks, as far as it is known.
@@ -347,9 +353,9 @@ impl Cluster {
         asked: Asked<'_>,
     ) -> Result<OriginStream, Reason> {
         worker.stats.pool.misses.increment();
-        let upstream = self.dial(worker, place, index, deadline).await?;
+        let upstream = self.dial_http2(worker, place, index, deadline, asked).await?;
         let Upstream { stream, meta, endpoint, .. } = upstream;
-        let client = self.speak_http2(worker, stream, asked);
+        let client = self.speak_http2(worker, stream);
         if asked.protocol {
             self.greeted(&client, deadline).await;
         }
@@ -367,10 +373,10 @@ impl Cluster {
     ) -> Result<(), Reason> {
         let multiplex = &self.endpoints[index].multiplex;
         let _dialing = multiplex.dial_begins();
-        match self.dial(worker, place, index, deadline).await {
+        match self.dial_http2(worker, place, index, deadline, asked).await {
             Ok(upstream) => {
                 let Upstream { stream, meta, .. } = upstream;
-                let client = self.speak_http2(worker, stream, asked);
+                let client = self.speak_http2(worker, stream);
                 if asked.protocol {
                     // Whether it may be asked for is in the origin's SETTINGS (RFC 8441 3).
                     self.greeted(&client, deadline).await;
@@ -385,71 +391,6 @@ impl Cluster {
         }
     }
 
-    fn speak_http2(&self, worker: &Worker, stream: Transport, asked: Asked<'_>) -> http2::Client {
-        if let Some(greeting) = asked.greeting {
-            // Where it cannot be sent, the connection is lost, which shows below.
-            let _ = stream.send(greeting.to_vec());
-        }
-        let times = http2::ClientTimes {
-            settings_timeout: self.config.multiplex.settings_timeout,
-            socket_timeout: self.config.response_head_timeout,
-        };
-        let config = http2::settings::upstream(&self.config);
-        http2::connect_client(stream, &config, times, worker.queue_limits(), &worker.stats)
-    }
-
-    /// Finds out what an endpoint speaks by greeting it in HTTP/2: an origin that knows only HTTP/1.1 takes the preface for a
-    /// request that it refuses (RFC 9113 3.4 made it so). The first requests wait for the answer, which is remembered.
-    async fn probe(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<(), Reason> {
-        let endpoint = &self.endpoints[index];
-        let multiplex = &endpoint.multiplex;
-        if multiplex.is_dialing() {
-            multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?;
-            return Ok(());
-        }
-        let _dialing = multiplex.dial_begins();
-        let upstream = match self.dial(worker, place, index, deadline).await {
-            Ok(upstream) => upstream,
-            Err(reason) => {
-                multiplex.dial_failed(reason);
-                return Err(reason);
-            }
-        };
-        let Upstream { stream, meta, .. } = upstream;
-        let client = self.speak_http2(worker, stream, asked);
-        self.greeted(&client, deadline).await;
-        if client.is_confirmed() && !client.is_closed() {
-            endpoint.spoken.set(Some(Spoken::Http2));
-            if asked.greeting.is_none() {
-                multiplex.add(client, meta.address, meta.permit);
-            }
-        } else {
-            endpoint.spoken.set(Some(Spoken::Http1));
-        }
-        Ok(())
-    }
-
-    /// Waits for the SETTINGS of an origin. One that says nothing at all waits for a request that it understands.
-    async fn greeted(&self, client: &http2::Client, deadline: Instant) {
-        let answered = poll_fn(|cx| {
-            let mut seen = 0;
-            while client.poll_change(cx, &mut seen).is_ready() {
-                if client.is_confirmed() || client.is_closed() {
-                    return Poll::Ready(());
-                }
-            }
-            Poll::Pending
-        });
-        let _ = rt::timeout_at(deadline.min(rt::now() + self.config.connect_timeout), answered).await;
-    }
-
     async fn borrow(&self, worker: &Worker, place: Place, index: usize) -> Option<Upstream> {
         let endpoint = &self.endpoints[index];
         let request = |ticket| BorrowRequest {
@@ -461,40 +402,6 @@ impl Cluster {
         };
         let connection = borrow::borrow(worker, &endpoint.shared, request).await?;
         Some(endpoint.checked_out(index, connection))
-    }
-
-    async fn dial(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-    ) -> Result<Upstream, Reason> {
-        let endpoint = &self.endpoints[index];
-        let limit = self.config.pool.connections_max;
-        let permit = ConnectionPermit::acquire(&endpoint.shared, limit).ok_or(Reason::UpstreamLimit)?;
-        let active = Active::new(endpoint);
-        let first = endpoint.dials.get();
-        endpoint.dials.set(first.wrapping_add(1));
-        let addresses = Rc::clone(&endpoint.addresses.borrow());
-        let deadline = deadline.min(rt::now() + self.config.connect_timeout);
-        let connected = connect::connect(&addresses, first % addresses.len().max(1), deadline).await;
-        worker.count_connect(place.cluster, index, connected.is_ok());
-        match connected {
-            Ok((address, stream)) => {
-                let meta = ConnectionMeta { address, created: rt::now(), requests: 0, permit };
-                Ok(Upstream {
-                    stream: stream.into(),
-                    endpoint: Rc::clone(endpoint),
-                    index,
-                    meta,
-                    reused: false,
-                    _active: active,
-                })
-            }
-            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Reason::ConnectTimeout),
-            Err(_) => Err(Reason::ConnectFailed),
-        }
     }
 }
 

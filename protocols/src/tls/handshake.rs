@@ -251,7 +251,11 @@ fn looks_like_tls(first: &[u8]) -> Result<(), TlsError> {
     if is_record {
         return Ok(());
     }
+    Err(TlsError::NotTls { http: is_plain_http(first) })
+}
+
+/// Whether bytes look like the start of a request of HTTP in the clear.
+pub fn is_plain_http(first: &[u8]) -> bool {
     let word = first.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let http = (3..=RECORD_HEADER_BYTES + 3).contains(&word) && first.get(word) == Some(&b' ');
-    Err(TlsError::NotTls { http })
+    (3..=RECORD_HEADER_BYTES + 3).contains(&word) && first.get(word) == Some(&b' ')
 }

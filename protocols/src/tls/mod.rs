@@ -14,7 +14,7 @@ mod session;
 mod tests;
 
 pub use error::TlsError;
-pub use handshake::{Established, Facts, Handshake};
+pub use handshake::{Established, Facts, Handshake, is_plain_http};
 pub use record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, record_bytes};
 pub use session::{Opened, Session};
 

@@ -72,7 +72,7 @@ impl<'a> Exchange<'a> {
             call.begin(matches!(origin, Origin::Http2(_)));
         }
         let key = self.make_key(route);
-        self.send_request(&origin, &cluster.config, route, key.as_ref())?;
+        self.send_request(&origin, route, key.as_ref())?;
         let timer = Timer::new();
         let uploads = self.head.body != BodyLength::Empty;
         self.uploaded.set(!uploads);
@@ -136,16 +136,12 @@ impl<'a> Exchange<'a> {
     fn send_request(
         &self,
         origin: &Origin,
-        cluster: &ClusterConfig,
         route: &RouteConfig,
         key: Option<&Key>,
     ) -> Result<(), AttemptError> {
         match origin {
             Origin::Http1(upstream) => {
                 let mut out = rt::take_vec();
-                if !upstream.reused {
-                    self.write_proxy_header(&mut out, cluster);
-                }
                 match key {
                     Some(key) => {
                         self.with_request_edits(route, |edits| self.write_upgrade(&mut out, key, edits));
@@ -162,12 +158,13 @@ impl<'a> Exchange<'a> {
                     return Err(Reason::UpgradeRefused.into());
                 }
                 let end = self.head.body == BodyLength::Empty && !origin.takes_protocol;
+                let scheme = if origin.stream.tls().is_some() { "https" } else { "http" };
                 let sent = self.with_request_edits(route, |edits| {
                     let mut edits = *edits;
                     if !origin.takes_protocol {
                         edits.connection = ConnectionField::None;
                     }
-                    origin.stream.send_request(self.bytes, self.head, &edits, "http", end)
+                    origin.stream.send_request(self.bytes, self.head, &edits, scheme, end)
                 });
                 add(&self.record.wire.to_origin, self.bytes.len());
                 sent.map_err(|error| self.origin_lost(error))
