@@ -90,7 +90,7 @@ async fn secure(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> Resu
     let (first, hello) = receive_hello(conn).await?;
     let places = Rc::clone(&conn.owner.open.slot.handshakes);
     let _place = places.take(tls.settings().handshakes_max).await;
-    let handshake = Handshake::server(tls.config())?;
+    let handshake = Handshake::server(tls.config_for(hello.server_name.as_deref()))?;
     let name = hello.server_name.map(String::into_boxed_str);
     let turn = async || worker.turns.take(Side::Downstream).await;
     conn.stream.secure(handshake, &first, name, turn).await?;
