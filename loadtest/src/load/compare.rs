@@ -239,8 +239,10 @@ pub fn ratio(values: &[f64], base: &[f64]) -> Ratio {
 
 fn table(compared: &[Compared]) -> String {
     let first = compared.first().map_or("", |one| one.name.as_str());
+    // Names are as long as they are: the columns stay below each other.
+    let width = compared.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).max(8);
     let mut out = format!(
-        "{:16} {:>24} {:>22} {:>22}  requests/s over {first} (95 %)\n",
+        "{:width$} {:>24} {:>10} {:>30}  requests/s over {first} (95 %)\n",
         "", "requests/s (min–max)", "p50", "p99 (min–max)"
     );
     for one in compared {
@@ -253,7 +255,7 @@ fn table(compared: &[Compared]) -> String {
         };
         let _ = writeln!(
             out,
-            "{:16} {:>24} {:>22} {:>22}  {interval}{}",
+            "{:width$} {:>24} {:>10} {:>30}  {interval}{}",
             one.name,
             format!("{:.0} ({:.0}–{:.0})", rate.median, rate.min, rate.max),
             time(one.p50_us.median),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::compare::Compared;
 use super::summary::{Document, time};
+use super::totals::Failure;
 use plot::{Line, Plot, Scale};
 
 /// A page with the results of one or several runs; `extra` is put before the plots.
@@ -17,16 +18,7 @@ pub fn page(title: &str, runs: &[(String, &Document)], extra: &str) -> String {
     }
     body.push_str(extra);
     body.push_str(&table(runs));
-    for (name, document) in runs {
-        for warning in &document.warnings {
-            let _ = writeln!(
-                body,
-                "<p class=\"warning\"><strong>{}:</strong> {}</p>",
-                escape(name),
-                escape(warning)
-            );
-        }
-    }
+    body.push_str(&findings(runs));
     body.push_str(&legend(runs));
     body.push_str(&percentile_plot(runs));
     body.push_str(&series_plot("Requests per second over time", "requests/s", runs, |point| {
@@ -71,11 +63,49 @@ pub fn bars(compared: &[Compared]) -> String {
     )
 }
 
+/// Thresholds, errors and warnings; where there are many, folded.
+fn findings(runs: &[(String, &Document)]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let mut lines = Vec::new();
+    for (name, document) in runs {
+        let name =
+            if runs.len() > 1 { format!("<strong>{}:</strong> ", escape(name)) } else { String::new() };
+        for verdict in &document.thresholds {
+            let (class, word) = if verdict.holds { ("holds", "holds") } else { ("warning", "broken") };
+            lines.push(format!(
+                "<p class=\"{class}\">{name}threshold {} {word}: {}, expected {}</p>\n",
+                escape(&verdict.name),
+                escape(&verdict.found),
+                escape(&verdict.expected)
+            ));
+        }
+        for failure in Failure::ALL {
+            if let Some(count) = document.errors.get(failure.name()) {
+                lines.push(format!("<p class=\"warning\">{name}{count} {}</p>\n", escape(failure.text())));
+            }
+        }
+        for warning in &document.warnings {
+            lines.push(format!("<p class=\"warning\">{name}{}</p>\n", escape(warning)));
+        }
+    }
+    let count = lines.len();
+    if count <= SHOWN_MAX {
+        return lines.concat();
+    }
+    format!(
+        "<details><summary>{count} errors, warnings and thresholds</summary>\n{}</details>\n",
+        lines.concat()
+    )
+}
+
 fn table(runs: &[(String, &Document)]) -> String {
-    let mut out = String::from(
+    // A column that is empty for everybody takes room from the others.
+    let with_cpu = runs.iter().any(|(_, document)| document.target_process.is_some());
+    let cpu_head = if with_cpu { "<th>target µs CPU</th>" } else { "" };
+    let mut out = format!(
         "<div class=\"scroll\"><table>\n<thead><tr><th></th><th>requests</th><th>requests/s</th><th>errors</th>\
-         <th>missed</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>p99.99</th><th>max</th>\
-         <th>target µs CPU</th></tr></thead>\n<tbody>\n",
+         <th>missed</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>p99.99</th><th>max</th>{cpu_head}\
+         </tr></thead>\n<tbody>\n",
     );
     for (name, document) in runs {
         let (summary, latency) = (&document.summary, &document.latency);
@@ -99,9 +129,11 @@ fn table(runs: &[(String, &Document)]) -> String {
         for value in columns {
             let _ = write!(out, "<td>{}</td>", time(value));
         }
-        let cpu =
-            document.target_process.map_or("–".to_owned(), |used| format!("{:.2}", used.us_per_request));
-        let _ = writeln!(out, "<td>{cpu}</td></tr>");
+        if with_cpu {
+            let cpu = document.target_process.map(|used| format!("{:.2}", used.us_per_request));
+            let _ = write!(out, "<td>{}</td>", cpu.as_deref().unwrap_or("–"));
+        }
+        out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
     out
@@ -115,8 +147,9 @@ fn legend(runs: &[(String, &Document)]) -> String {
     for (position, (name, _)) in runs.iter().enumerate() {
         let _ = write!(
             out,
-            "<span class=\"key\"><i class=\"b{}\"></i>{}</span> ",
+            "<span class=\"key\"><i class=\"b{}{}\"></i>{}</span> ",
             position % COLORS,
+            if position / COLORS % 2 == 1 { " dashed" } else { "" },
             escape(name)
         );
     }
@@ -164,10 +197,10 @@ const STYLE: &str = "
 @media (prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e6e9ed;--dim:#9aa5b1;--line:#353c45;--soft:#1e2329;
 --c0:#6cb2ff;--c1:#ff9e64;--c2:#6fdc8c;--c3:#d2a8ff;--c4:#f2cc60;--c5:#56d4dd}}
 body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif}
-main{max-width:60rem;margin:0 auto;padding:1rem}
+main{max-width:62rem;margin:0 auto;padding:1rem}
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.05rem;margin:1.5rem 0 .3rem}
 .command{overflow-wrap:anywhere;color:var(--dim)}.verdict{font-size:1.1rem}
-.warning{border-left:4px solid var(--c1);padding-left:.7rem}
+.warning{border-left:4px solid var(--c1);padding-left:.7rem}.holds{border-left:4px solid var(--c2);padding-left:.7rem}details{margin:1rem 0}summary{cursor:pointer}
 .scroll{overflow-x:auto}pre{background:var(--soft);padding:.7rem;margin:.5rem 0;width:max-content;min-width:calc(100% - 1.4rem)}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:nowrap;font-size:.9rem}
 td,th{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--line)}th:first-child{text-align:left}
@@ -181,7 +214,8 @@ polyline{fill:none;stroke-width:2;stroke-linejoin:round}
 .legend{margin:1rem 0 0}.key{margin-right:1rem;white-space:nowrap}.key i{display:inline-block;width:1rem;height:.25rem;margin-right:.35rem;vertical-align:middle}
 .b0{background:var(--c0)}.b1{background:var(--c1)}.b2{background:var(--c2)}.b3{background:var(--c3)}.b4{background:var(--c4)}.b5{background:var(--c5)}
 footer{margin:2rem 0 1rem;color:var(--dim);font-size:.9rem}
-@media (max-width:40rem){svg text{font-size:20px}main{padding:.7rem}}
+.dashed{stroke-dasharray:6 4}i.dashed{background-image:linear-gradient(90deg,transparent 60%,var(--bg) 60%);background-size:.4rem}
+.narrow{display:none}@media (max-width:40rem){.wide{display:none}.narrow{display:block}main{padding:.7rem}}
 ";
 
 #[cfg(test)]

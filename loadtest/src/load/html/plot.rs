@@ -28,10 +28,20 @@ pub(super) struct Plot<'a> {
     pub(super) lines: Vec<Line>,
 }
 
-const WIDTH: f64 = 800.0;
-const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 80.0;
-const RIGHT: f64 = 44.0;
+/// The size of a drawing. There are two of each plot, and the style shows the one that fits the screen: text keeps its
+/// size.
+struct Frame {
+    class: &'static str,
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+}
+
+const FRAMES: [Frame; 2] = [
+    Frame { class: "wide", width: 900.0, height: 320.0, left: 70.0, right: 40.0 },
+    Frame { class: "narrow", width: 400.0, height: 260.0, left: 56.0, right: 24.0 },
+];
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 36.0;
 
@@ -53,44 +63,56 @@ impl Plot<'_> {
         }
         let x = Axis::new(self.x, points().map(|point| point.0));
         let y = Axis::new(self.y, points().map(|point| point.1));
-        let place_x = |value| LEFT + x.share(value) * (WIDTH - LEFT - RIGHT);
-        let place_y = |value| HEIGHT - BOTTOM - y.share(value) * (HEIGHT - TOP - BOTTOM);
+        let drawings: String = FRAMES.iter().map(|frame| self.draw(frame, &x, &y)).collect();
+        format!("{heading}<figure>{drawings}</figure></section>\n")
+    }
+
+    fn draw(&self, frame: &Frame, x: &Axis, y: &Axis) -> String {
+        let &Frame { class, width, height, left, right } = frame;
+        let place_x = |value| left + x.share(value) * (width - left - right);
+        let place_y = |value| height - BOTTOM - y.share(value) * (height - TOP - BOTTOM);
+        let title = escape(self.title);
         let mut out = format!(
-            "{heading}<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
-            escape(self.title)
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n"
         );
         for (value, label) in &y.ticks {
             let at = place_y(*value);
             // Writing to a string does not fail.
             let _ = writeln!(
                 out,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-                WIDTH - RIGHT,
-                LEFT - 8.0,
+                width - right,
+                left - 8.0,
                 at + 5.0
             );
         }
         for (value, label) in &x.ticks {
             let at = place_x(*value);
-            let bottom = HEIGHT - BOTTOM;
+            let bottom = height - BOTTOM;
             let _ = writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
                  <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-                HEIGHT - 12.0
+                height - 12.0
             );
         }
         for (position, line) in self.lines.iter().enumerate() {
-            let _ = write!(out, "<polyline class=\"l{}\" points=\"", position % COLORS);
+            let _ = write!(out, "<polyline class=\"{}\" points=\"", line_class(position));
             for &(at, value) in &line.points {
                 let _ = write!(out, "{:.1},{:.1} ", place_x(at), place_y(value));
             }
             out.push_str("\"/>\n");
         }
-        out.push_str("</svg></figure></section>\n");
+        out.push_str("</svg>");
         out
     }
+}
+
+/// Where the colors come again, the lines are dashed.
+fn line_class(position: usize) -> String {
+    let dashed = if position / COLORS % 2 == 1 { " dashed" } else { "" };
+    format!("l{}{dashed}", position % COLORS)
 }
 
 impl Axis {
@@ -164,40 +186,46 @@ fn percentile(power: i32) -> String {
     }
 }
 
-/// Horizontal bars with the spread as a line over each.
+/// Horizontal bars with the spread as a line over each; the names stand above, where long ones have room.
 pub(super) fn bars(title: &str, values: &[(&str, Spread)]) -> String {
-    const ROW: f64 = 40.0;
-    const NAME: f64 = 170.0;
-    const VALUE: f64 = 130.0;
+    let drawings: String = FRAMES.iter().map(|frame| draw_bars(title, values, frame)).collect();
+    format!("<h2>{}</h2><figure>{drawings}</figure>\n", escape(title))
+}
+
+fn draw_bars(title: &str, values: &[(&str, Spread)], frame: &Frame) -> String {
+    const ROW: f64 = 52.0;
+    const BAR: f64 = 24.0;
+    const VALUE: f64 = 90.0;
     let most = values.iter().map(|(_, spread)| spread.max).fold(1e-9, f64::max);
-    let width = |value: f64| value / most * (WIDTH - NAME - VALUE);
-    let height = ROW * values.len() as f64 + 8.0;
+    let width = |value: f64| value / most * (frame.width - VALUE);
+    let height = ROW * values.len() as f64 + 4.0;
     let mut out = format!(
-        "<h2>{0}</h2><figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{0}\">\n",
+        "<svg class=\"{}\" viewBox=\"0 0 {} {height}\" role=\"img\" aria-label=\"{}\">\n",
+        frame.class,
+        frame.width,
         escape(title)
     );
     for (position, (name, spread)) in values.iter().enumerate() {
-        let top = ROW * position as f64 + 6.0;
-        let middle = top + ROW / 2.0 - 4.0;
-        let (low, high) = (NAME + width(spread.min), NAME + width(spread.max));
+        let top = ROW * position as f64;
+        let bar = top + 20.0;
+        let middle = bar + BAR / 2.0;
+        let (low, high) = (width(spread.min), width(spread.max));
         let _ = writeln!(
             out,
-            "<text class=\"name\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <rect class=\"f{}\" x=\"{NAME}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{}\" rx=\"3\"/>\
+            "<text class=\"name\" x=\"0\" y=\"{:.1}\">{}</text>\
+             <rect class=\"f{}\" x=\"0\" y=\"{bar:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"3\"/>\
              <line class=\"whisker\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
              <text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            NAME - 8.0,
-            middle + 5.0,
+            top + 14.0,
             escape(name),
             position % COLORS,
             width(spread.median),
-            ROW - 10.0,
             high + 8.0,
             middle + 5.0,
             plain((spread.median * 1000.0).round() / 1000.0)
         );
     }
-    out.push_str("</svg></figure>\n");
+    out.push_str("</svg>");
     out
 }
 
