@@ -17,6 +17,7 @@ pub enum Reason {
     ExpectationFailed,
     MethodNotAllowed,
     MisdirectedRequest,
+    RedirectToHttps,
     NoRoute,
     HeaderTimeout,
     RequestBodyTimeout,
@@ -112,6 +113,7 @@ reasons! {
     ExpectationFailed "expectation_failed" 417 Client Internal "the expectation of the request is not known";
     MethodNotAllowed "method_not_allowed" 405 Client Internal "the route does not allow this method";
     MisdirectedRequest "misdirected_request" 421 Client Unimplemented "this connection does not serve that host";
+    RedirectToHttps "redirect_to_https" 308 Client Unimplemented "the listener sends requests without TLS to https://";
     NoRoute "no_route" 404 Client Unimplemented "no route matches the host and path";
     HeaderTimeout "header_timeout" 408 Client Unavailable "the request head did not arrive in time";
     RequestBodyTimeout "request_body_timeout" 408 Client DeadlineExceeded "the request body made no progress in time";

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::error::Reason;
 use crate::grpc::CallOutcome;
+use crate::transport::TlsFacts;
 
 /// One finished exchange. Borrowed from the exchange's own state: nothing is copied to make it.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Outcome<'a> {
     pub upstream_reused: bool,
     /// What is known besides where the exchange is a gRPC call.
     pub grpc: Option<CallOutcome<'a>>,
+    /// What the client agreed on in TLS.
+    pub tls: Option<&'a TlsFacts>,
     pub phases: Phases,
 }
 

@@ -22,6 +22,8 @@ pub struct LocalReply<'a> {
     pub http10: bool,
     /// Whether to send `x-ringway-reason`.
     pub reason_header: bool,
+    /// Further lines of the head.
+    pub lines: &'a [u8],
 }
 
 impl LocalReply<'_> {
@@ -103,6 +105,7 @@ impl LocalReply<'_> {
         if self.reason_header {
             let _ = write!(out, "x-ringway-reason: {}\r\n", reason.code());
         }
+        out.extend_from_slice(self.lines);
         match reason {
             // RFC 9110 section 15.5.6: a 405 lists what is allowed. Without CONNECT that is everything else.
             Reason::MethodNotAllowed => {
@@ -137,6 +140,7 @@ pub fn unread_refusal(reason: Reason, reason_header: bool) -> Vec<u8> {
         keep_alive: false,
         http10: false,
         reason_header,
+        lines: b"",
     }
     .render(&mut out);
     out
@@ -167,6 +171,7 @@ mod tests {
             keep_alive: true,
             http10: false,
             reason_header: true,
+            lines: b"",
         };
         reply.render(&mut out);
         String::from_utf8(out).unwrap()

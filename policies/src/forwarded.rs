@@ -66,6 +66,7 @@ const UNTRUSTED: KindSet = KindSet::of(&[
     FieldKind::XForwardedFor,
     FieldKind::XForwardedProto,
     FieldKind::XForwardedHost,
+    FieldKind::XForwardedClientCert,
     FieldKind::XForwardedOther,
     FieldKind::XRealIp,
     FieldKind::XClientIp,

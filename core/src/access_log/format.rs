@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use ringway_protocols::tls::rustls::ProtocolVersion;
+
 use super::clock::Clock;
 use super::escape::{push_json, push_text};
 use super::number::{push_ip, push_number};
@@ -104,6 +106,15 @@ variables! {
     GrpcService "grpc_service" "service of a gRPC call, such as `package.Service`";
     GrpcMethod "grpc_method" "method of a gRPC call";
     GrpcStatus "grpc_status" "status of a gRPC call, such as `DEADLINE_EXCEEDED`";
+    TlsVersion "tls_version" "version of TLS that the client speaks, such as `TLSv1.3`";
+    TlsCipher "tls_cipher" "cipher suite";
+    TlsGroup "tls_group" "group of the key exchange, such as `X25519MLKEM768`";
+    TlsServerName "tls_server_name" "host that the client asked for in the handshake (SNI)";
+    TlsResumed "tls_resumed" "whether the client resumed a session: `true` or `false`";
+    ClientCertSubject "client_cert_subject" "subject of the client's certificate, verified";
+    ClientCertNames "client_cert_names" "DNS names and URIs of the client's certificate, with blanks between them";
+    ClientCertFingerprint "client_cert_fingerprint" "SHA-256 of the client's certificate, hexadecimal";
+    ClientSpiffeId "client_spiffe_id" "SPIFFE ID of the client";
 }
 
 impl Format {
@@ -257,8 +268,60 @@ impl Line<'_> {
             Variable::GrpcService => self.text(outcome.grpc.map_or(b"", |call| call.service)),
             Variable::GrpcMethod => self.text(outcome.grpc.map_or(b"", |call| call.method)),
             Variable::GrpcStatus => self.text(outcome.grpc.map_or("", |call| call.status.name()).as_bytes()),
+            Variable::TlsVersion
+            | Variable::TlsCipher
+            | Variable::TlsGroup
+            | Variable::TlsServerName
+            | Variable::TlsResumed
+            | Variable::ClientCertSubject
+            | Variable::ClientCertNames
+            | Variable::ClientCertFingerprint
+            | Variable::ClientSpiffeId => self.tls(variable),
             Variable::UpstreamReused => {
                 self.out.extend_from_slice(if outcome.upstream_reused { b"true" } else { b"false" });
+            }
+        }
+    }
+
+    /// What is known where the client speaks TLS.
+    fn tls(&mut self, variable: Variable) {
+        let Some(facts) = self.outcome.tls else { return self.absent() };
+        // Certificates are looked into for those variables only that show them.
+        let peer = || facts.peer();
+        match variable {
+            Variable::TlsVersion => {
+                let name = match facts.version {
+                    ProtocolVersion::TLSv1_2 => "TLSv1.2",
+                    ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                    _ => "",
+                };
+                self.text(name.as_bytes());
+            }
+            Variable::TlsCipher => {
+                let name = format!("{:?}", facts.suite.suite()).replace("TLS13_", "TLS_");
+                self.text(name.as_bytes());
+            }
+            Variable::TlsGroup => {
+                let name = facts.group.map(|group| format!("{group:?}"));
+                self.text(name.unwrap_or_default().as_bytes());
+            }
+            Variable::TlsServerName => self.text(facts.server_name.as_deref().unwrap_or("").as_bytes()),
+            Variable::TlsResumed => {
+                self.out.extend_from_slice(if facts.resumed { b"true" } else { b"false" });
+            }
+            Variable::ClientCertSubject => {
+                self.text(peer().map_or("", |peer| &peer.facts.subject).as_bytes());
+            }
+            Variable::ClientCertNames => {
+                let names = peer().map(|peer| [&peer.facts.dns[..], &peer.facts.uris].concat().join(" "));
+                self.text(names.unwrap_or_default().as_bytes());
+            }
+            Variable::ClientCertFingerprint => {
+                self.text(peer().map(|peer| peer.fingerprint()).unwrap_or_default().as_bytes());
+            }
+            _ => {
+                let id = peer().and_then(|peer| peer.facts.spiffe_id.as_deref());
+                self.text(id.unwrap_or("").as_bytes());
             }
         }
     }

@@ -73,6 +73,7 @@ fn log_one(log: &mut AccessLog, target: &[u8]) {
         attempts: 0,
         upstream_reused: false,
         grpc: None,
+        tls: None,
         phases,
     };
     log.on_exchange(&Labels::default(), &outcome);

@@ -41,6 +41,8 @@ enum Refused {
     PlainHttp,
     Hello(HelloError),
     Handshake(HandshakeError),
+    /// The certificate of a client that resumed a session is past its validity.
+    Expired,
     TimedOut,
     Rate,
 }
@@ -75,6 +77,10 @@ async fn handshake(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> R
     let within = secure(worker, conn, tls);
     rt::timeout_at(now + settings.handshake_timeout, within).await.map_err(|_| Refused::TimedOut)??;
     let facts = conn.stream.tls().ok_or(Refused::Silent)?;
+    // A session that is resumed has the certificate of before, at which nobody has looked again.
+    if facts.resumed && facts.peer().is_some_and(|peer| peer.has_expired(worker.wall(now))) {
+        return Err(Refused::Expired);
+    }
     let stats = &worker.stats.tls;
     stats.handshakes.increment();
     if facts.resumed {
@@ -143,7 +149,7 @@ impl Refused {
         match self {
             Refused::Silent => None,
             Refused::PlainHttp => Some(Reason::PlainHttpToTls),
-            Refused::Hello(_) | Refused::Handshake(_) => Some(Reason::TlsHandshake),
+            Refused::Hello(_) | Refused::Handshake(_) | Refused::Expired => Some(Reason::TlsHandshake),
             Refused::TimedOut => Some(Reason::TlsHandshakeTimeout),
             Refused::Rate => Some(Reason::TlsHandshakeRate),
         }
@@ -154,7 +160,7 @@ impl Refused {
         match self {
             Refused::Silent => return,
             Refused::PlainHttp => stats.plain_http.increment(),
-            Refused::Hello(_) | Refused::Handshake(_) => stats.failures.increment(),
+            Refused::Hello(_) | Refused::Handshake(_) | Refused::Expired => stats.failures.increment(),
             Refused::TimedOut => stats.timeouts.increment(),
             Refused::Rate => stats.refused.increment(),
         }
@@ -168,6 +174,7 @@ impl Refused {
         let error = match self {
             Refused::Hello(error) => error.to_string(),
             Refused::Handshake(error) => error.to_string(),
+            Refused::Expired => "the client's certificate has expired since its session began".to_owned(),
             _ => reason.info().text.to_owned(),
         };
         let client = conn.client().map_or("-".to_owned(), |client| client.ip().to_string());
@@ -182,7 +189,7 @@ impl Refused {
     async fn answer(&self, worker: &Worker, conn: &mut Downstream) {
         match self {
             Refused::Silent => return,
-            Refused::Rate | Refused::TimedOut => return conn.stream.reset_on_close(),
+            Refused::Rate | Refused::TimedOut | Refused::Expired => return conn.stream.reset_on_close(),
             Refused::PlainHttp => {
                 let view = worker.view();
                 let header = conn.listener(&view).is_some_and(|(_, config)| config.forwarded.reason_header);

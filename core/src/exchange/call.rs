@@ -84,8 +84,9 @@ impl<'a> Exchange<'a> {
 
     /// What the head of a response loses and gets on its way to the client.
     pub(super) fn response_edits(&self, end: bool, append: &mut Vec<u8>) -> KindSet {
-        let Some(call) = self.call.as_ref().filter(|call| call.is_translated()) else { return OWN_FIELDS };
-        let mut drop = OWN_FIELDS;
+        append.extend_from_slice(self.hsts_line());
+        let mut drop = OWN_FIELDS.union(self.hsts_drop());
+        let Some(call) = self.call.as_ref().filter(|call| call.is_translated()) else { return drop };
         drop.insert(FieldKind::ContentType);
         if !end {
             drop.insert(FieldKind::ContentLength);

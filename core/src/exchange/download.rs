@@ -221,13 +221,10 @@ impl Exchange<'_> {
         // An origin that closes without having read the request does not expect the rest of it.
         let gives_up = !self.uploaded.get() && !response.keep_alive;
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
+        let own = OWN_FIELDS.union(self.hsts_drop());
         let edits = ResponseEdits {
-            drop: if unchunk {
-                OWN_FIELDS.union(KindSet::of(&[FieldKind::TransferEncoding]))
-            } else {
-                OWN_FIELDS
-            },
-            append: b"",
+            drop: if unchunk { own.union(KindSet::of(&[FieldKind::TransferEncoding])) } else { own },
+            append: self.hsts_line(),
             connection: match (client_stays, self.head.version) {
                 (false, _) => ConnectionField::Close,
                 (true, Version::Http10) => ConnectionField::KeepAlive,

@@ -73,6 +73,7 @@ impl Exchange<'_> {
         if config.request_id {
             self.write_request_id(&mut append, &mut drop, trusted);
         }
+        self.forward_client_certificate(&mut append, &mut drop);
         if config.via {
             forwarded::render_via(&mut append, self.head.version);
         }

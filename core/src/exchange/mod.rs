@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod download;
 pub(crate) mod forwarding;
+mod secure;
 mod stream;
 mod translate;
 mod trial;
@@ -388,6 +389,7 @@ impl<'a> Exchange<'a> {
     /// A local reply in the form of HTTP/1.1.
     fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
         let grpc = self.call.as_ref().map(|call| self.render_call_reply(call, &failure));
+        let lines = self.tls_reply_lines(failure.reason);
         let reply = reply::LocalReply {
             failure,
             grpc,
@@ -396,6 +398,7 @@ impl<'a> Exchange<'a> {
             keep_alive,
             http10: self.head.version == Version::Http10,
             reason_header: self.listener.forwarded.reason_header,
+            lines: &lines,
         };
         let mut out = rt::take_vec();
         self.record.response_body_bytes.set(reply.render(&mut out));
@@ -465,6 +468,7 @@ impl<'a> Exchange<'a> {
             attempts: record.attempts.get(),
             upstream_reused: record.reused.get(),
             grpc: self.call.as_ref().and_then(|call| call.outcome(self.head, bytes, record.reason.get())),
+            tls: self.client.tls().map(|facts| &**facts),
             phases: Phases {
                 wall: self.worker.wall(record.started),
                 started: record.started,

@@ -78,6 +78,7 @@ impl<'a> Exchange<'a> {
     fn begin(&self) -> Result<(&'a RouteConfig, &'a Cluster), Failure> {
         self.identify_client();
         self.normalise_path()?;
+        self.check_tls()?;
         let route = self.find_route()?;
         self.check_allowed(route)?;
         let cluster = self.view.clusters.get(route.cluster).ok_or(Reason::NoEndpoint)?;

@@ -191,6 +191,7 @@ impl Connection<'_> {
             attempts: u32::from(connected.is_some()),
             upstream_reused: false,
             grpc: None,
+            tls: None,
             phases: Phases {
                 wall: self.worker.wall(self.started),
                 started: self.started,

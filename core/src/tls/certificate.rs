@@ -1,6 +1,7 @@
 //! The facts of one certificate: who it is for, until when, who issued it.
 
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use ringway_policies::spiffe::SpiffeId;
@@ -11,7 +12,7 @@ use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 use x509_parser::prelude::FromDer;
 
 /// What a certificate says, read once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// The subject in the order of the certificate, such as `C=NZ, O=Shop, CN=checkout`; control characters escaped.
     pub subject: String,
@@ -34,8 +35,8 @@ pub struct CertificateFacts {
     /// Where the issuer's certificate can be had (RFC 5280, 4.2.2.1): an authority with intermediates says so.
     pub issuer_url: Option<String>,
     /// DER of the names, to compare.
-    subject_der: Vec<u8>,
-    issuer_der: Vec<u8>,
+    pub(super) subject_der: Vec<u8>,
+    pub(super) issuer_der: Vec<u8>,
 }
 
 /// The certificate that a peer has shown and that was verified: parsed once in a handshake.
@@ -100,6 +101,12 @@ impl CertificateFacts {
 }
 
 impl PeerCertificate {
+    /// Whether the certificate is past its validity. A handshake that resumes does not look.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        u64::try_from(self.facts.not_after).unwrap_or(0) < now
+    }
+
     /// Reads the first certificate of a peer's chain.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         Some(PeerCertificate {

@@ -18,6 +18,7 @@
 mod certificate;
 mod client;
 mod files;
+mod forward;
 mod provider;
 mod select;
 mod server;

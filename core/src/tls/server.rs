@@ -75,6 +75,8 @@ pub struct TicketConfig {
 #[derive(Debug)]
 pub struct ServerTls {
     settings: ServerTlsConfig,
+    /// The field line, or nothing (RFC 6797, 6.1).
+    hsts: String,
     current: RwLock<Arc<Current>>,
 }
 
@@ -115,7 +117,7 @@ impl ServerTls {
         match current {
             Some(current) if !problems.have_errors() => {
                 found.append(&mut problems.0);
-                Ok(ServerTls { settings, current: RwLock::new(Arc::new(current)) })
+                Ok(ServerTls::new(settings, current))
             }
             _ => Err(problems.0),
         }
@@ -139,11 +141,22 @@ impl ServerTls {
             certificates.iter().filter_map(|(key, _)| CertificateFacts::read(key.cert.first()?)).collect();
         let provider = provider::provider(&settings.cipher_suites, &settings.groups);
         match build(&settings, &provider, hosts, facts, None, &mut problems) {
-            Some(current) if !problems.have_errors() => {
-                Ok(ServerTls { settings, current: RwLock::new(Arc::new(current)) })
-            }
+            Some(current) if !problems.have_errors() => Ok(ServerTls::new(settings, current)),
             _ => Err(problems.0),
         }
+    }
+
+    fn new(settings: ServerTlsConfig, current: Current) -> Self {
+        let hsts = match settings.hsts.as_secs() {
+            0 => String::new(),
+            seconds => format!("strict-transport-security: max-age={seconds}\r\n"),
+        };
+        ServerTls { settings, hsts, current: RwLock::new(Arc::new(current)) }
+    }
+
+    /// The field line of Strict-Transport-Security for every response, or nothing.
+    pub fn hsts_line(&self) -> &str {
+        &self.hsts
     }
 
     /// The configuration for a handshake that begins now, with a client that names no host.

@@ -1,5 +1,6 @@
 //! The TLS handshake on a socket, either side.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use ringway_protocols::tls::{Established, Handshake, TlsError};
 use super::tls::Tls;
 use super::{Secure, Transport};
 use crate::io::take_vec;
+use crate::tls::PeerCertificate;
 
 /// What a handshake agreed on, and who the peer is.
 #[derive(Debug)]
@@ -26,6 +28,15 @@ pub struct TlsFacts {
     pub resumed: bool,
     /// The peer's chain, its own certificate first.
     pub certificates: Vec<CertificateDer<'static>>,
+    peer: OnceCell<Option<Box<PeerCertificate>>>,
+}
+
+impl TlsFacts {
+    /// What the peer's own certificate says. It is read when somebody asks, once.
+    pub fn peer(&self) -> Option<&PeerCertificate> {
+        let read = || Some(Box::new(PeerCertificate::read(self.certificates.first()?)?));
+        self.peer.get_or_init(read).as_deref()
+    }
 }
 
 /// Why there is no TLS connection.
@@ -102,6 +113,7 @@ impl Transport {
             server_name,
             resumed: facts.resumed,
             certificates: facts.certificates,
+            peer: OnceCell::new(),
         };
         let tls = Tls::new(session, rest, &self.stream);
         Ok(&self.secure.insert(Box::new(Secure { tls, facts: Rc::new(facts) })).facts)

@@ -25,6 +25,8 @@ pub enum FieldKind {
     XForwardedFor,
     XForwardedProto,
     XForwardedHost,
+    /// Who the client is by its certificate.
+    XForwardedClientCert,
     /// Every other name that starts with `X-Forwarded`, and `X-Scheme`, `X-Url-Scheme`, `Front-End-Https`.
     XForwardedOther,
     XRealIp,
@@ -63,6 +65,7 @@ pub enum FieldKind {
     Referer,
     Server,
     SetCookie,
+    StrictTransportSecurity,
     Traceparent,
     UserAgent,
     Vary,
@@ -97,6 +100,7 @@ const FORWARDING: KindSet = KindSet::of(&[
     FieldKind::XForwardedFor,
     FieldKind::XForwardedProto,
     FieldKind::XForwardedHost,
+    FieldKind::XForwardedClientCert,
     FieldKind::XForwardedOther,
     FieldKind::XRealIp,
     FieldKind::XClientIp,
@@ -218,6 +222,8 @@ fn exact(name: &[u8]) -> FieldKind {
         (19, b'p') => is(name, b"proxy-authorization", ProxyAuthorization),
         (19, b'x') => is(name, b"x-cluster-client-ip", XClientIp),
         (20, b'x') => is(name, b"x-http-host-override", XOriginal),
+        (23, b'x') => is(name, b"x-forwarded-client-cert", XForwardedClientCert),
+        (25, b's') => is(name, b"strict-transport-security", StrictTransportSecurity),
         _ => Other,
     }
 }
@@ -319,6 +325,7 @@ mod tests {
             ("referer", Referer),
             ("server", Server),
             ("set-cookie", SetCookie),
+            ("strict-transport-security", StrictTransportSecurity),
             ("te", Te),
             ("traceparent", Traceparent),
             ("trailer", Trailer),
@@ -339,6 +346,7 @@ mod tests {
             ("x-request-id", XRequestId),
             ("x-rewrite-url", XOriginal),
             ("x-ringway-reason", XRingwayReason),
+            ("x-forwarded-client-cert", XForwardedClientCert),
             ("x-scheme", XForwardedOther),
             ("x-url-scheme", XForwardedOther),
         ] {

@@ -44,6 +44,7 @@ fn outcome() -> Outcome<'static> {
         attempts: 1,
         upstream_reused: true,
         grpc: None,
+        tls: None,
         phases: Phases {
             wall: UNIX_EPOCH + Duration::from_millis(951_782_400_042),
             started,

@@ -89,6 +89,7 @@ fn exchange(status: u16, micros: u64) -> Outcome<'static> {
         attempts: 2,
         upstream_reused: false,
         grpc: None,
+        tls: None,
         phases: Phases {
             wall: SystemTime::now(),
             started,
