@@ -123,7 +123,9 @@ fn json_has_every_variable_and_null_for_what_is_absent() {
                 "request_id": "0190-1", "user_agent": "curl/8", "referer": null, "request_body_bytes": 5,
                 "response_body_bytes": 1234, "head_us": 10, "connect_us": 20, "first_byte_us": 500,
                 "duration_us": 2_000_010, "attempts": 1, "upstream_reused": true, "grpc_service": "a.S", "grpc_method": "M",
-                "grpc_status": "DEADLINE_EXCEEDED"
+                "grpc_status": "DEADLINE_EXCEEDED", "tls_version": null, "tls_cipher": null, "tls_group": null,
+                "tls_server_name": null, "tls_resumed": null, "client_cert_subject": null,
+                "client_cert_names": null, "client_cert_fingerprint": null, "client_spiffe_id": null
             }),
         ),
         (
@@ -134,7 +136,10 @@ fn json_has_every_variable_and_null_for_what_is_absent() {
                 "cluster": null, "endpoint": null, "worker": 3, "request_id": null, "user_agent": "\"\\\u{fffd}\n",
                 "referer": null, "request_body_bytes": 5, "response_body_bytes": 1234, "head_us": 10,
                 "connect_us": null, "first_byte_us": null, "duration_us": 2_000_010, "attempts": 0,
-                "upstream_reused": true, "grpc_service": null, "grpc_method": null, "grpc_status": null
+                "upstream_reused": true, "grpc_service": null, "grpc_method": null, "grpc_status": null,
+                "tls_version": null, "tls_cipher": null, "tls_group": null, "tls_server_name": null,
+                "tls_resumed": null, "client_cert_subject": null, "client_cert_names": null,
+                "client_cert_fingerprint": null, "client_spiffe_id": null
             }),
         ),
     ] {

@@ -191,7 +191,8 @@ fn names_without_traffic_make_no_series() {
 /// The table of metrics in the operator's handbook, as it has to be.
 fn table() -> String {
     let (stats, labels) = stats();
-    let text = render(&stats, &labels);
+    let config = Config::simple(&[], &[], ProcessConfig::default());
+    let text = render(&stats, &labels) + &certificates(&config);
     let mut rows = String::from("| metric | type | meaning |\n| --- | --- | --- |\n");
     let mut help = "";
     for line in text.lines() {
