@@ -181,7 +181,7 @@ impl ServerTls {
         let host = host.to_ascii_lowercase();
         let current = self.current();
         let (shown, wanted) = (current.hosts.select(server_name), current.hosts.select(Some(&host)));
-        !shown.is_same(wanted) && !(current.hosts.covers(&host) && shown.shares_with(wanted))
+        !(shown.is_same(wanted) || (current.hosts.covers(&host) && shown.shares_with(wanted)))
     }
 
     /// What the file says.
