@@ -5,15 +5,18 @@ mod codec;
 mod grpcio;
 mod tonic_client;
 mod tonic_origin;
+mod web;
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use ringway_tests::peers::find;
 use ringway_tests::{Io, Proxy, Ringway, each_driver};
 
 use grpcio::GrpcioOrigin;
 use tonic_client::Client;
 use tonic_origin::TonicOrigin;
+use web::Browser;
 
 each_driver! {
     every_kind_of_call,
@@ -23,6 +26,7 @@ each_driver! {
     deadlines,
     cancellation,
     grpcio_asks_everything,
+    browsers_call_by_grpc_web,
 }
 
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -106,6 +110,24 @@ fn grpcio_asks_everything(io: Io) {
             println!("grpcio to {name}, between them {way:?}");
             let (_proxies, address) = between(io, way, origin);
             grpcio::ask_everything(&python, address);
+        }
+    }
+}
+
+fn browsers_call_by_grpc_web(io: Io) {
+    let Some(curl) = find("curl") else { return };
+    let tonic = TonicOrigin::start();
+    let grpcio = grpcio::python().map(|python| GrpcioOrigin::start(&python));
+    let grpcio = grpcio.as_ref().map(|origin| ("grpcio", origin.address()));
+    for (name, origin) in [("tonic", tonic.address())].into_iter().chain(grpcio) {
+        for way in [Between::Http2, Between::Http1] {
+            let (_proxies, to) = between(io, way, origin);
+            for version in ["--http1.1", "--http2-prior-knowledge"] {
+                for text in [false, true] {
+                    println!("curl {version} to {name}, between them {way:?}, text {text}");
+                    Browser { curl: &curl, to, version, text }.every_call();
+                }
+            }
         }
     }
 }
