@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use ringway_tests::http2::{Frame, Http2Client, Http2Response, Instead, code};
+use ringway_tests::http2::{Frame, Http2Client, Http2Response, Instead, code, kind};
 use ringway_tests::http2_origin::Http2Conn;
+use ringway_tests::process::Signal;
 use ringway_tests::{Io, Origin, Proxy, Ringway, each_driver};
 
 each_driver! {
     a_unary_call_passes_with_its_trailers,
     messages_pass_both_ways_while_the_call_is_open,
+    an_open_call_goes_on_over_a_reload_and_through_a_drain,
     the_deadline_of_a_client_is_passed_on_reduced_and_kept,
     the_earlier_deadline_wins,
     a_call_without_an_origin_is_answered_with_a_status,
@@ -104,8 +106,9 @@ fn a_unary_call_passes_with_its_trailers(io: Io) {
     assert_eq!(response.body, message(b"ping"));
 }
 
-fn messages_pass_both_ways_while_the_call_is_open(io: Io) {
-    let origin = Origin::start(|conn| {
+/// An origin that answers each of three messages when it comes, and then ends the call.
+fn three_in_turn() -> Origin {
+    Origin::start(|conn| {
         let Some(mut conn) = Http2Conn::accept(conn, &[]) else { return };
         let Some(head) = conn.head() else { return };
         conn.headers(head.id, &HEAD, false);
@@ -120,7 +123,11 @@ fn messages_pass_both_ways_while_the_call_is_open(io: Io) {
         }
         conn.headers(head.id, &[("grpc-status", "0")], true);
         while conn.frame().is_some() {}
-    });
+    })
+}
+
+fn messages_pass_both_ways_while_the_call_is_open(io: Io) {
+    let origin = three_in_turn();
     let proxy = proxy(io, &origin).start();
     let mut client = Http2Client::connect(proxy.address());
     let id = open(&mut client, "/pkg.Echo/Chat", &[]);
@@ -135,6 +142,29 @@ fn messages_pass_both_ways_while_the_call_is_open(io: Io) {
     let stats = proxy.stats();
     assert_eq!(stats.sum_where("ringway_grpc_messages_received_total", "method=\"Chat\""), 3.0);
     assert_eq!(stats.sum_where("ringway_grpc_messages_sent_total", "method=\"Chat\""), 3.0);
+}
+
+fn an_open_call_goes_on_over_a_reload_and_through_a_drain(io: Io) {
+    let origin = three_in_turn();
+    let ringway = proxy(io, &origin);
+    let mut proxy = ringway.start();
+    let mut client = Http2Client::connect(proxy.address());
+    let id = open(&mut client, "/pkg.Echo/Chat", &[]);
+    let mut say = |client: &mut Http2Client, number: u8| {
+        client.send(&Frame::data(id, message(b"ping"), false));
+        assert_eq!(client.until(0).payload, message(&[number]));
+    };
+    say(&mut client, 1);
+    let line = proxy.reload(ringway.yaml().replace("name: all", "name: renamed"));
+    assert!(line.contains("configuration reloaded"), "{line}");
+    say(&mut client, 2);
+    proxy.signal(Signal::TERM);
+    client.until(kind::GOAWAY);
+    say(&mut client, 3);
+    client.send(&Frame::data(id, [], true));
+    assert_eq!(status(&client.response(id)), Some("0"));
+    client.until_closed();
+    assert!(proxy.wait_for_exit().success());
 }
 
 /// An origin that tells the timeout that it was given, by its unit, and otherwise never answers.
