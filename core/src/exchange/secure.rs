@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use ringway_protocols::authority;
 use ringway_protocols::message::{FieldKind, KindSet};
 
 use super::{Exchange, Failure};
@@ -15,10 +16,12 @@ impl Exchange<'_> {
     /// [`Reason::MisdirectedRequest`] where the host has another certificate or asks its clients for one, which was not
     /// what the handshake was about (CVE-2025-23419); [`Reason::RedirectToHttps`] where the listener wants TLS.
     pub(super) fn check_tls(&self) -> Result<(), Failure> {
-        let host = self.head.authority.of(self.bytes);
+        let host = self.asked_host();
         if let (Some(tls), Some(facts)) = (&self.listener.tls, self.client.tls()) {
             // A name that is not text is for no certificate.
             let host = std::str::from_utf8(host).unwrap_or("?");
+            // The same host, fully qualified (RFC 3986, 3.2.2); names of certificates have no dot at the end.
+            let host = host.strip_suffix('.').unwrap_or(host);
             if tls.is_misdirected(facts.server_name.as_deref(), host) {
                 return Err(Reason::MisdirectedRequest.into());
             }
@@ -29,6 +32,12 @@ impl Exchange<'_> {
             Some(_) => Err(Reason::RedirectToHttps.into()),
             None => Ok(()),
         }
+    }
+
+    /// The host that the request names, without a port.
+    fn asked_host(&self) -> &[u8] {
+        let whole = self.head.authority.of(self.bytes);
+        authority::parse(whole).map_or(whole, |authority| authority.host)
     }
 
     /// Tells the origin about the client's certificate, where the listener says so. What the client itself says about
@@ -63,7 +72,7 @@ impl Exchange<'_> {
         let mut lines = self.hsts_line().to_vec();
         if let (Reason::RedirectToHttps, Some(port)) = (reason, self.listener.redirect_to_https) {
             lines.extend_from_slice(b"location: https://");
-            lines.extend_from_slice(self.head.authority.of(self.bytes));
+            lines.extend_from_slice(self.asked_host());
             if port != 443 {
                 // Writing to a vector cannot fail.
                 let _ = write!(lines, ":{port}");
