@@ -25,7 +25,15 @@ pub(super) fn command() -> Command {
                     "Say what this machine offers and what holds Ringway back, each with what to do.\n\
                      The exit status is 1 only when Ringway cannot run here.",
                 )
-                .arg(format_arg()),
+                .arg(format_arg())
+                .arg(
+                    Arg::new("config")
+                        .short('c')
+                        .long("config")
+                        .value_name("FILE")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("A file whose certificates are looked at too"),
+                ),
         )
 }
 

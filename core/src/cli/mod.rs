@@ -3,6 +3,7 @@
 mod args;
 mod check;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -23,7 +24,9 @@ pub fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("run", given)) => run(given),
         Some(("check", given)) => check::check(&source(given), args::wants_json(given)),
-        Some(("doctor", given)) => crate::doctor::main(args::wants_json(given)),
+        Some(("doctor", given)) => {
+            crate::doctor::main(args::wants_json(given), given.get_one::<PathBuf>("config").cloned())
+        }
         // clap requires one of the subcommands above.
         _ => ExitCode::from(2),
     }

@@ -3,15 +3,20 @@
 //! A check is a pure function over files below a root (which tests replace) and a few facts asked from the kernel.
 //! **Invariant:** `fail` means that `ringway run` cannot work here; all else is `warn` at most.
 
+mod certificates;
 mod checks;
 mod facts;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use facts::Facts;
+
+use crate::config::ConfigSource;
 
 /// What one check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,8 +73,13 @@ impl fmt::Display for Finding {
 }
 
 /// Prints the report; the exit status is 1 only when Ringway cannot run here.
-pub fn main(json: bool) -> ExitCode {
-    let findings = checks::all(&Facts::gather());
+pub fn main(json: bool, config: Option<PathBuf>) -> ExitCode {
+    let mut findings = checks::all(&Facts::gather());
+    if let Some(path) = config {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        findings.extend(certificates::all(&ConfigSource::file(path), now));
+    }
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     if json {
         println!("{}", to_json(&findings, worst));

@@ -35,8 +35,8 @@ pub struct CertificateFacts {
     /// Where the issuer's certificate can be had (RFC 5280, 4.2.2.1): an authority with intermediates says so.
     pub issuer_url: Option<String>,
     /// DER of the names, to compare.
-    pub(super) subject_der: Vec<u8>,
-    pub(super) issuer_der: Vec<u8>,
+    pub(crate) subject_der: Vec<u8>,
+    pub(crate) issuer_der: Vec<u8>,
 }
 
 /// The certificate that a peer has shown and that was verified: parsed once in a handshake.
