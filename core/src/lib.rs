@@ -1,5 +1,6 @@
 //! The runtime, the data path and the command line of Ringway.
 pub mod access_log;
+pub mod acme;
 pub mod cli;
 pub mod config;
 pub mod control;

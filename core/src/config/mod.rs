@@ -25,6 +25,7 @@ mod dump;
 mod error;
 mod file;
 mod grammar;
+mod identity;
 mod layer;
 mod load;
 mod reload;

@@ -279,6 +279,24 @@ settings! {
     TlsHandshakesPerClient: Listener "tls.handshakes_per_client" "tls-handshakes-per-client", count_or_unlimited(1_000_000), &[], "0", Reload;
     /// `Strict-Transport-Security` with this `max-age` on every response.
     TlsHsts: Listener "tls.hsts" "tls-hsts", time_or_off(1_000, 10 * 365 * DAY), &[], "0", Reload;
+    /// The directory (a URL) of an authority that speaks ACME, from which a certificate is ordered and renewed. To use it is to agree to its terms.
+    TlsAcmeDirectory: Listener "tls.acme.directory" "tls-acme-directory", Kind::Text, &["off"], "off", Reload;
+    /// The hosts of that certificate.
+    TlsAcmeHosts: Listener "tls.acme.hosts" "tls-acme-hosts", Kind::Tokens, &[], "", Reload;
+    /// Whom the authority writes to, such as `mailto:ops@example.com`.
+    TlsAcmeContact: Listener "tls.acme.contact" "tls-acme-contact", Kind::Text, &["none"], "none", Reload;
+    /// How the authority is shown who owns the hosts: by a request to port 80, which any listener without TLS answers, or by a handshake with port 443.
+    TlsAcmeChallenge: Listener "tls.acme.challenge" "tls-acme-challenge", Kind::Choice, &["http-01", "tls-alpn-01"], "http-01", Reload;
+    /// The directory where the account and the certificate are kept.
+    TlsAcmeStore: Listener "tls.acme.store" "tls-acme-store", Kind::Path, &[], "/var/lib/ringway/acme", Reload;
+    /// Files of roots by which the directory is verified.
+    TlsAcmeCa: Listener "tls.acme.ca" "tls-acme-ca", Kind::Paths, &["system"], "system", Reload;
+    /// The name of the key of an account that was made elsewhere (external account binding).
+    TlsAcmeKeyId: Listener "tls.acme.external.key_id" "tls-acme-key-id", Kind::Text, &["none"], "none", Reload;
+    /// The file of that key, as the authority gives it: base64url.
+    TlsAcmeKey: Listener "tls.acme.external.key" "tls-acme-key", Kind::Path, &["none"], "none", Reload;
+    /// The agent (SPIFFE Workload API) that the certificate comes from and, without `client_auth.ca`, whom to trust. `environment` takes `SPIFFE_ENDPOINT_SOCKET`.
+    TlsSpiffe: Listener "tls.spiffe.socket" "tls-spiffe-socket", Kind::Text, &["off", "environment"], "off", Reload;
 
     /// What endpoints speak. `auto` greets an endpoint in HTTP/2 once and stays with what it answers.
     Protocol: Cluster "protocol" "upstream-protocol", Kind::Choice, &["http1", "http2", "auto"], "http1", Reload;
@@ -361,6 +379,8 @@ settings! {
     UpstreamTlsGroups: Cluster "tls.groups" "upstream-tls-groups", Kind::Names(tls::GROUP_NAMES), &["default"], "default", Reload;
     /// Whether sessions with endpoints are resumed.
     UpstreamTlsResumption: Cluster "tls.session_resumption" "upstream-tls-session-resumption", Kind::Bool, &[], "true", Reload;
+    /// The agent (SPIFFE Workload API) that the certificate for endpoints comes from and, without `ca`, whom to trust. `environment` takes `SPIFFE_ENDPOINT_SOCKET`.
+    UpstreamTlsSpiffe: Cluster "tls.spiffe.socket" "upstream-tls-spiffe-socket", Kind::Text, &["off", "environment"], "off", Reload;
 
     /// The whole exchange, from the end of the request head; later is 504.
     RequestTimeout: Route "timeout" "request-timeout", time_or_unlimited(1, 30 * DAY), &[], "0", Reload;

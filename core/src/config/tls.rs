@@ -7,7 +7,7 @@ use ringway_policies::spiffe::SpiffePattern;
 
 use super::error::{ConfigError, Findings, Place, quote};
 use super::file::{At, FileClientAuth, FileTls};
-use super::grammar;
+use super::{grammar, identity};
 use super::layer::View;
 use super::settings::{Id, Setting};
 use super::tree::{Mark, SourceFile};
@@ -35,9 +35,16 @@ pub(super) fn server(
 ) -> Option<Arc<ServerTls>> {
     let before = findings.count();
     let auth = listener_auth(view);
-    let certificates = certificates(read, &auth, at, findings)?;
-    let settings = server_settings(view, auth, certificates);
+    let acme = identity::acme(view, at, findings);
+    let workload = identity::workload(view, Id::TlsSpiffe).unwrap_or_else(|(problem, hint)| {
+        findings.push(at.error(Id::TlsSpiffe, view, problem).hint(hint));
+        None
+    });
+    let needed = acme.is_none() && workload.is_none() && findings.count() == before;
+    let certificates = certificates(read, needed, &auth, at, findings)?;
+    let settings = ServerTlsConfig { acme, workload, ..server_settings(view, auth, certificates) };
     useless(&settings, view, at, findings);
+    identity::contradictions(&settings, view, at, findings);
     // Files are not read for a listener that has errors of another kind: they would hide these.
     if findings.count() > before {
         return None;
@@ -62,7 +69,7 @@ fn useless(settings: &ServerTlsConfig, view: &View<'_>, at: &Where<'_>, findings
     let auth = &settings.client_auth;
     let own = || settings.certificates.iter().filter_map(|files| files.client_auth.as_ref());
     let asks = auth.mode != ClientAuthMode::None || own().any(|own| own.mode != ClientAuthMode::None);
-    if auth.mode != ClientAuthMode::None && auth.ca.is_empty() {
+    if auth.mode != ClientAuthMode::None && auth.ca.is_empty() && settings.workload.is_none() {
         findings.push(at.error(Id::TlsClientAuth, view, NOBODY_TRUSTED).hint(NOBODY_HINT.to_owned()));
     }
     let given = [
@@ -82,11 +89,12 @@ const NOBODY_HINT: &str = "name the authorities: `client_auth: { mode: …, ca: 
 
 fn certificates(
     read: &FileTls,
+    needed: bool,
     auth: &ClientAuthConfig,
     at: &Where<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<CertificateFiles>> {
-    if read.certificates.is_empty() {
+    if read.certificates.is_empty() && needed {
         let problem = "a listener with TLS needs a certificate";
         let place = at.file.place(Mark { width: 3, ..read.at });
         let error = ConfigError::new(place, format!("{}.tls.certificates", at.path), problem);
@@ -195,6 +203,8 @@ fn server_settings(
     alpn.retain(|name| name != "h2" || view.bool(Id::Http2));
     ServerTlsConfig {
         certificates,
+        acme: None,
+        workload: None,
         strict_sni: view.bool(Id::TlsStrictSni),
         min_version: version(view, Id::TlsMinVersion),
         cipher_suites: names(view, Id::TlsCipherSuites, tls::SUITE_NAMES),
@@ -259,6 +269,21 @@ pub(super) fn client(
         };
         wrong(Id::UpstreamTlsServerName, &problem, Some("`server_name: app.example.com`".to_owned()));
     }
+    let workload = identity::workload(view, Id::UpstreamTlsSpiffe).unwrap_or_else(|(problem, hint)| {
+        wrong(Id::UpstreamTlsSpiffe, &problem, Some(hint));
+        None
+    });
+    if workload.is_some() && settings.certificate.is_some() {
+        let problem = "the identity of the workload would never be shown: the cluster has another certificate";
+        wrong(Id::UpstreamTlsSpiffe, problem, Some("have one or the other".to_owned()));
+    }
+    let anyone = settings.verify == UpstreamVerify::Full && settings.identities.is_empty();
+    if workload.is_some() && settings.ca.is_none() && anyone {
+        let problem = "workloads are verified by their SPIFFE IDs, and none is named";
+        let hint = "`identity: [spiffe://shop/payments]`, or `verify: no_name` for every workload that the agent trusts";
+        wrong(Id::UpstreamTlsIdentity, problem, Some(hint.to_owned()));
+    }
+    let settings = ClientTlsConfig { workload, ..settings };
     if !problems.is_empty() {
         problems.into_iter().for_each(|problem| findings.push(problem));
         return None;
@@ -316,6 +341,7 @@ fn client_settings(view: &View<'_>, protocol: UpstreamProtocol) -> ClientTlsConf
             }
             _ => None,
         },
+        workload: None,
         server_name: view.text(Id::UpstreamTlsServerName),
         alpn: match (view.word(Id::UpstreamTlsAlpn), protocol) {
             (None, _) => view.tokens(Id::UpstreamTlsAlpn),

@@ -20,6 +20,7 @@ use super::admin;
 use super::certificates;
 use super::command::{Command, Event};
 use super::generations::Generations;
+use super::identities::Identities;
 use super::names::Names;
 use super::outbox::{Outbox, RETRY_PAUSE};
 use super::reload::Reloader;
@@ -69,6 +70,7 @@ pub(super) struct Control {
     pub(super) outbox: Outbox,
     pub(super) generations: Generations,
     pub(super) names: Rc<Names>,
+    pub(super) identities: Identities,
     pub(super) started: Instant,
     phase: Cell<Phase>,
     /// When the phase ends by itself.
@@ -105,6 +107,7 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
         outbox: Outbox::new(setup.mailboxes, setup.stats.clone()),
         generations: Generations::new(setup.generation),
         names: Names::new(setup.stats.clone()),
+        identities: Identities::new(&setup.stats),
         started: Instant::now(),
         phase: Cell::new(Phase::Starting),
         phase_ends: Cell::new(None),
@@ -118,6 +121,8 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
     control.follow_names();
     certificates::follow(&control);
     control.names.follow(&config);
+    control.identities.serve(&control);
+    control.identities.follow(&config);
     let exit =
         Loop { control: control.clone(), reloader, asks, events: setup.events }.run(&mut signals).await;
     if let Some(log) = control.log.take()

@@ -7,6 +7,7 @@ mod admin;
 mod certificates;
 pub mod command;
 mod generations;
+mod identities;
 mod lifecycle;
 mod names;
 mod notify;

@@ -115,12 +115,14 @@ impl Reloader {
         config.keep_process(&current.config);
         control.names.follow_more(&config);
         control.names.tried(&config, NEW_NAMES_TIMEOUT).await;
+        control.identities.prepare(&config, NEW_NAMES_TIMEOUT).await;
         if matches!(control.phase(), Phase::Draining | Phase::Stopping) {
             return Err("the proxy is shutting down".to_owned());
         }
         let applied = self.apply(&current, config);
         // Whichever configuration is in use now: its names, and no others.
         control.names.follow(&control.generations.current().config);
+        control.identities.follow(&control.generations.current().config);
         applied?;
         let number = control.generations.current().config.generation;
         Ok(match kept.as_slice() {

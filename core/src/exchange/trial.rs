@@ -1,13 +1,16 @@
 //! From a request to an origin, and to another one where that is safe.
 
+use std::sync::Arc;
+
 use ringway_protocols::message::{Method, ResponseHead};
 
 use super::attempt::AttemptError;
 use super::translate::RequestBody;
-use super::{Exchange, Failure, Next, forwarding};
+use super::{Exchange, Failure, Next, add, forwarding};
+use crate::acme;
 use crate::config::RouteConfig;
 use crate::error::Reason;
-use crate::io::Chunk;
+use crate::io::{self as rt, Chunk};
 use crate::transport::Transport;
 use crate::tunnel;
 use crate::upstream::{Asked, Cluster, Origin, Place, Source};
@@ -15,6 +18,9 @@ use crate::upstream::{Asked, Cluster, Origin, Place, Source};
 impl<'a> Exchange<'a> {
     /// The path of a request over HTTP/1.1, from its head to the end of its response.
     pub(super) async fn proxy(&self, down: &Transport, response: &mut ResponseHead) -> Result<Next, Failure> {
+        if let Some(text) = self.challenge() {
+            return Ok(Box::pin(self.answer_challenge(&text, response)).await);
+        }
         if self.may_answer(None)
             && let Some(next) = Box::pin(self.answer_for_grpc(None, response)).await
         {
@@ -47,6 +53,10 @@ impl<'a> Exchange<'a> {
     /// The same of a stream. What carries the message is part of this future, not a box of its own: tasks of streams stay
     /// and are used again.
     pub(super) async fn proxy_stream(&self, response: &mut ResponseHead) -> Result<(), Failure> {
+        if let Some(text) = self.challenge() {
+            Box::pin(self.answer_challenge(&text, response)).await;
+            return Ok(());
+        }
         if self.may_answer(None) && Box::pin(self.answer_for_grpc(None, response)).await.is_some() {
             return Ok(());
         }
@@ -72,6 +82,22 @@ impl<'a> Exchange<'a> {
                 Err(error) => self.try_again(&mut trial, error)?,
             }
         }
+    }
+
+    /// The answer to an authority that looks who owns a host (ACME, HTTP-01). What is no challenge of ours goes on to its
+    /// route: an origin may have its own.
+    fn challenge(&self) -> Option<Arc<str>> {
+        let asks = matches!(self.head.method, Method::Get | Method::Head);
+        acme::answers::text_for(self.head.path_of(self.bytes)).filter(|_| asks)
+    }
+
+    async fn answer_challenge(&self, text: &str, response: &mut ResponseHead) -> Next {
+        let (length, body) = (text.len(), if self.head.method == Method::Head { "" } else { text });
+        let mut reply = rt::take_vec();
+        reply.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n");
+        reply.extend_from_slice(format!("content-length: {length}\r\n\r\n{body}").as_bytes());
+        add(&self.record.response_body_bytes, body.len());
+        self.send_reply(reply, body.len(), response).await
     }
 
     /// What comes before an origin is asked.

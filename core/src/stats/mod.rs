@@ -39,6 +39,12 @@ group! {
         reload_failures: Counter "config_reload_failures" "Reloads that were refused";
         certificate_swaps: Counter "certificate_swaps" "Times that changed files of certificates were read and put in force";
         certificate_failures: Counter "certificate_failures" "Times that changed files of certificates could not be used";
+        acme_issued: Counter "acme_certificates_issued" "Certificates that an authority has issued (ACME)";
+        acme_failures: Counter "acme_failures" "Orders of certificates that failed (ACME)";
+        workload_identities: Gauge "workload_identities" "Identities from the SPIFFE Workload API that are valid now";
+        workload_expiry: Gauge "workload_identity_expiry_seconds" "When the first of the identities from the SPIFFE Workload API expires, in seconds since 1970";
+        workload_updates: Counter "workload_identity_updates" "Identities received from the SPIFFE Workload API";
+        workload_failures: Counter "workload_api_failures" "Times that the SPIFFE Workload API could not be reached or ended its stream";
         resolutions: Counter "dns_resolutions" "Names resolved";
         resolution_failures: Counter "dns_resolution_failures" "Names that could not be resolved";
         mailbox_full: Counter "control_mailbox_full" "Commands that had to wait because a worker's mailbox was full";

@@ -6,12 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ringway_policies::spiffe::SpiffePattern;
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 
 use super::certificate::CertificateFacts;
 use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
+use super::spiffe::{self, Identity, WorkloadServers};
 use super::verify::{UpstreamVerifier, UpstreamVerify};
 use crate::config::EndpointConfig;
 use crate::io::Address;
@@ -27,6 +30,8 @@ pub struct ClientTlsConfig {
     pub crl: Vec<PathBuf>,
     /// What is shown to endpoints that ask for it.
     pub certificate: Option<CertificateFiles>,
+    /// The socket of the agent that the certificate comes from and, without `ca`, whom to trust.
+    pub workload: Option<String>,
     /// The name that is asked for and verified; `None`: that of the endpoint.
     pub server_name: Option<String>,
     pub alpn: Vec<String>,
@@ -145,12 +150,8 @@ pub(crate) fn server_name(
 
 fn read(settings: &ClientTlsConfig, problems: &mut Problems) -> Option<Current> {
     let provider = provider::provider(&settings.cipher_suites, &settings.groups);
-    let roots = match (&settings.ca, settings.verify) {
-        (_, UpstreamVerify::None) => rustls::RootCertStore::empty(),
-        (Some(paths), _) => files::roots(paths, problems),
-        (None, _) => files::system_roots(problems),
-    };
-    let crls = files::crls(&settings.crl, problems);
+    let identity = settings.workload.as_deref().and_then(spiffe::current);
+    let (chain, by_workload) = verifier(settings, identity.as_deref(), &provider, problems)?;
     let own = settings.certificate.as_ref().map(|files| {
         let loaded = files::certificate(files, 0, &provider, problems)?;
         files::expiry(&loaded.facts, &files.cert.display(), Part::Cert(0), problems);
@@ -159,38 +160,66 @@ fn read(settings: &ClientTlsConfig, problems: &mut Problems) -> Option<Current> 
     if problems.have_errors() {
         return None;
     }
-    let (mode, identities) = (settings.verify, settings.identities.clone());
-    let verifier = match UpstreamVerifier::build(Arc::new(roots), crls, mode, identities, &provider) {
-        Ok(verifier) => verifier,
-        Err(error) => {
-            problems.error(Part::Ca, format!("endpoints cannot be verified: {error}"), None);
-            return None;
-        }
-    };
     let versions = provider::versions(settings.min_version);
     let builder = match ClientConfig::builder_with_provider(provider).with_protocol_versions(versions) {
-        Ok(builder) => builder.dangerous().with_custom_certificate_verifier(verifier),
+        Ok(builder) => builder.dangerous().with_custom_certificate_verifier(chain),
         Err(error) => {
             problems.error(Part::Settings, format!("versions, suites and groups do not fit: {error}"), None);
             return None;
         }
     };
-    let (mut config, certificate) = match own.flatten() {
+    let own = own.flatten().map(|loaded| (loaded.key, loaded.facts));
+    let own = own.or_else(|| identity.map(|identity| (identity.key.clone(), identity.facts.clone())));
+    let (mut config, certificate) = match own {
         None => (builder.with_no_client_auth(), None),
-        Some(loaded) => {
-            let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(loaded.key));
-            (builder.with_client_cert_resolver(resolver), Some(loaded.facts))
+        Some((key, facts)) => {
+            let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
+            (builder.with_client_cert_resolver(resolver), Some(facts))
         }
     };
     config.alpn_protocols = provider::alpn(&settings.alpn);
     // The records are sealed and opened by our own session, with the keys of the handshake.
     config.enable_secret_extraction = true;
     // Made anew with every change of a file: a session never outlives the trust under which it was made.
-    config.resumption = match settings.session_resumption {
+    // Nor an identity of a workload, which lives shorter than a session: a resumed one is not verified again.
+    config.resumption = match settings.session_resumption && !by_workload {
         true => Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX))),
         false => Resumption::disabled(),
     };
     let mut http1 = config.clone();
     http1.alpn_protocols = provider::alpn(&["http/1.1".to_owned()]);
     Some(Current { rustls: Arc::new(config), http1: Arc::new(http1), certificate })
+}
+
+/// Verifies endpoints; with whether it does by the bundles of an identity.
+fn verifier(
+    settings: &ClientTlsConfig,
+    identity: Option<&Identity>,
+    provider: &Arc<CryptoProvider>,
+    problems: &mut Problems,
+) -> Option<(Arc<dyn ServerCertVerifier>, bool)> {
+    let crls = files::crls(&settings.crl, problems);
+    let by_workload =
+        settings.workload.is_some() && settings.ca.is_none() && settings.verify != UpstreamVerify::None;
+    let roots = match (&settings.ca, settings.verify) {
+        (_, UpstreamVerify::None) => rustls::RootCertStore::empty(),
+        (Some(paths), _) => files::roots(paths, problems),
+        (None, _) if by_workload => rustls::RootCertStore::empty(),
+        (None, _) => files::system_roots(problems),
+    };
+    if problems.have_errors() {
+        return None;
+    }
+    let (mode, identities) = (settings.verify, settings.identities.clone());
+    let verifier = match by_workload {
+        true => WorkloadServers::build(identity, &crls, identities, provider),
+        false => UpstreamVerifier::build(Arc::new(roots), crls, mode, identities, provider),
+    };
+    match verifier {
+        Ok(verifier) => Some((verifier, by_workload)),
+        Err(error) => {
+            problems.error(Part::Ca, format!("endpoints cannot be verified: {error}"), None);
+            None
+        }
+    }
 }

@@ -242,6 +242,20 @@ pub(super) fn roots(paths: &[PathBuf], problems: &mut Problems) -> RootCertStore
     store
 }
 
+/// The roots in some files, or those of the system; the error is for a person.
+#[cfg_attr(not(feature = "acme"), expect(dead_code, reason = "only authorities are asked with them"))]
+pub(crate) fn roots_for(paths: Option<&[PathBuf]>) -> Result<RootCertStore, String> {
+    let mut problems = Problems::default();
+    let roots = match paths {
+        Some(paths) => roots(paths, &mut problems),
+        None => system_roots(&mut problems),
+    };
+    match problems.0.iter().find(|problem| !problem.warning) {
+        Some(problem) => Err(problem.to_string()),
+        None => Ok(roots),
+    }
+}
+
 /// The roots of the system.
 pub(super) fn system_roots(problems: &mut Problems) -> RootCertStore {
     let mut store = RootCertStore::empty();
@@ -329,13 +343,13 @@ pub(super) fn expiry(
 }
 
 /// Seconds since 1970.
-pub(super) fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// `2026-03-01T12:00:00.000Z`, without what is below the second.
-pub(super) fn date(unix_secs: i64) -> String {
+pub(crate) fn date(unix_secs: i64) -> String {
     let mut text = String::new();
     crate::access_log::date::push_iso(&mut text, u64::try_from(unix_secs).unwrap_or(0), 0);
     text.replace(".000Z", "Z")

@@ -22,6 +22,7 @@ mod forward;
 mod provider;
 mod select;
 mod server;
+pub mod spiffe;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -33,7 +34,10 @@ pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsConfig};
 pub use files::{CertificateFiles, Part, TlsProblem};
 pub use provider::{ALPN_NAMES, GROUP_NAMES, GROUPS_DEFAULT, SUITE_NAMES, TlsVersion};
+pub(crate) use files::{date, roots_for, unix_now};
 pub use select::HostCertificates;
+#[cfg(feature = "acme")]
+pub(crate) use server::acme_certificate;
 pub use server::{ClientAuthConfig, ClientAuthMode, ServerTls, ServerTlsConfig, TicketConfig};
 pub use tickets::TicketKeys;
 pub use verify::{UpstreamVerify, VerifyFailure};

@@ -17,13 +17,19 @@ use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
 use super::select::HostCertificates;
 use super::tickets::TicketKeys;
+use super::spiffe::{self, Identity, WorkloadClients};
 use super::verify::DownstreamVerifier;
+use crate::acme::{self, AcmeChallenge, AcmeConfig};
 
 /// The settings of a listener's TLS, as the file has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTlsConfig {
     /// The first one is for clients that ask for no host, or for one that nothing is for.
     pub certificates: Vec<CertificateFiles>,
+    /// One more certificate, once an authority has issued it.
+    pub acme: Option<AcmeConfig>,
+    /// The socket of the agent that this listener has its certificate from, and, without `ca`, whom to trust.
+    pub workload: Option<String>,
     /// Clients that ask for a host without a certificate are turned away.
     pub strict_sni: bool,
     pub min_version: TlsVersion,
@@ -201,10 +207,12 @@ impl ServerTls {
 
     /// The files whose change changes what clients are shown or whom is trusted.
     pub fn files(&self) -> Vec<&Path> {
+        let issued = self.settings.acme.iter().map(|acme| &acme.file);
         let certificates = self.settings.certificates.iter().flat_map(CertificateFiles::paths);
         let auths = std::iter::once(&self.settings.client_auth).chain(self.settings.own_auths());
         certificates
             .chain(auths.flat_map(|auth| auth.ca.iter().chain(&auth.crl)))
+            .chain(issued)
             .map(PathBuf::as_path)
             .collect()
     }
@@ -265,7 +273,30 @@ fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Pro
         }
         facts.push(loaded.facts);
     }
+    if let Some(loaded) = settings.acme.as_ref().and_then(|acme| issued(acme, &provider)) {
+        // A certificate of the file that is for the same host comes first.
+        let _ = hosts.add(&loaded.facts.dns, &loaded.key, 0);
+        facts.push(loaded.facts);
+    }
+    if let Some(identity) = settings.workload.as_deref().and_then(spiffe::current) {
+        // It is for no host, so that it is what every client is shown for which there is nothing else.
+        let _ = hosts.add(&[], &identity.key, 0);
+        facts.push(identity.facts.clone());
+    }
     build(settings, &provider, hosts, facts, before, problems)
+}
+
+/// What an authority has issued. Not yet, or nothing that can be used: it will be ordered anew.
+fn issued(acme: &AcmeConfig, provider: &CryptoProvider) -> Option<files::Loaded> {
+    let (cert, key) = (acme.file.clone(), acme.file.clone());
+    let files = CertificateFiles { cert, key, ocsp: None, hosts: vec![], client_auth: None };
+    files::certificate(&files, 0, provider, &mut Problems::default())
+}
+
+/// The facts of what an authority has issued.
+#[cfg(feature = "acme")]
+pub(crate) fn acme_certificate(acme: &AcmeConfig) -> Option<CertificateFacts> {
+    issued(acme, &rustls::crypto::aws_lc_rs::default_provider()).map(|loaded| loaded.facts)
 }
 
 fn build(
@@ -296,7 +327,13 @@ fn build_auth(
     before: Option<&Auth>,
     problems: &mut Problems,
 ) -> Option<Auth> {
-    let (verifier, trust) = verifier(auth, provider, problems)?;
+    let identity = settings.workload.as_deref().and_then(spiffe::current);
+    let by_workload = settings.workload.is_some() && auth.ca.is_empty() && auth.mode != ClientAuthMode::None;
+    let (verifier, trust) = if by_workload {
+        workload_verifier(auth, identity.as_deref(), provider, problems)?
+    } else {
+        verifier(auth, provider, problems)?
+    };
     let versions = provider::versions(settings.min_version);
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
     let builder = match builder {
@@ -308,11 +345,16 @@ fn build_auth(
     };
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(hosts.clone());
     config.alpn_protocols = provider::alpn(&settings.alpn);
+    if settings.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01) {
+        // Last: a client that offers anything else gets that.
+        config.alpn_protocols.push(acme::ALPN.to_vec());
+    }
     // The records are sealed and opened by our own session, with the keys of the handshake.
     config.enable_secret_extraction = true;
     // Sessions are kept by the clients, in tickets that every worker can open, never here.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    let tickets = settings.tickets.enabled.then(|| {
+    // A session that is resumed is not verified again, and identities of workloads live shorter than tickets.
+    let tickets = (settings.tickets.enabled && !by_workload).then(|| {
         let kept = before.filter(|before| before.trust == trust).and_then(|before| before.tickets.clone());
         let kept = kept.filter(|keys| keys.rotate_secs() == settings.tickets.rotate.as_secs());
         kept.unwrap_or_else(|| Arc::new(TicketKeys::new(settings.tickets.rotate.as_secs())))
@@ -325,6 +367,28 @@ fn build_auth(
         None => config.send_tls13_tickets = 0,
     }
     Some(Auth { rustls: Arc::new(config), trust, tickets })
+}
+
+/// The verifier of clients by the bundles of an identity, with a digest over whom it trusts.
+fn workload_verifier(
+    auth: &ClientAuthConfig,
+    identity: Option<&Identity>,
+    provider: &Arc<CryptoProvider>,
+    problems: &mut Problems,
+) -> Option<(Arc<dyn ClientCertVerifier>, [u8; 32])> {
+    let crls = files::crls(&auth.crl, problems);
+    if problems.have_errors() {
+        return None;
+    }
+    let required = auth.mode == ClientAuthMode::Required;
+    let trust = identity.map_or([0; 32], |identity| identity.trust);
+    match WorkloadClients::build(identity, &crls, required, auth.identities.clone(), provider) {
+        Ok(verifier) => Some((verifier, trust)),
+        Err(error) => {
+            problems.error(Part::Ca, format!("clients cannot be verified: {error}"), None);
+            None
+        }
+    }
 }
 
 /// The verifier of clients, with a digest over whom it trusts.

@@ -56,7 +56,7 @@ impl fmt::Display for WrongIdentity {
 impl std::error::Error for WrongIdentity {}
 
 /// Whether a certificate is that of one of the workloads meant.
-fn check_identity(der: &CertificateDer<'_>, wanted: &[SpiffePattern]) -> Result<(), Error> {
+pub(super) fn check_identity(der: &CertificateDer<'_>, wanted: &[SpiffePattern]) -> Result<(), Error> {
     let facts = CertificateFacts::read(der);
     let found = facts.as_ref().and_then(|facts| facts.spiffe_id.as_deref());
     let meant =

@@ -64,10 +64,12 @@ pub(super) async fn answer(
 }
 
 fn ready(control: &Control) -> Response<Full<Bytes>> {
-    let phase = control.phase();
-    let status = if phase == Phase::Running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let message = format!("{}\n", if phase == Phase::Running { "ready" } else { phase.name() });
-    with_type(status, "text/plain; charset=utf-8", message)
+    let (status, message) = match (control.phase(), control.identities.missing()) {
+        (Phase::Running, None) => (StatusCode::OK, "ready".to_owned()),
+        (Phase::Running, Some(missing)) => (StatusCode::SERVICE_UNAVAILABLE, missing),
+        (phase, _) => (StatusCode::SERVICE_UNAVAILABLE, phase.name().to_owned()),
+    };
+    with_type(status, "text/plain; charset=utf-8", format!("{message}\n"))
 }
 
 fn show_metrics(control: &Control) -> Response<Full<Bytes>> {
