@@ -106,6 +106,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "1.3",
             "2m",
             "required",
+            "tls-alpn-01",
             "none",
             "h2",
             "x25519",

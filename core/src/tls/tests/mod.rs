@@ -27,6 +27,8 @@ fn patterns(texts: &[&str]) -> Vec<SpiffePattern> {
 fn server_settings(certificates: Vec<CertificateFiles>) -> ServerTlsConfig {
     ServerTlsConfig {
         certificates,
+        acme: None,
+        workload: None,
         strict_sni: false,
         min_version: TlsVersion::Tls12,
         cipher_suites: names(SUITE_NAMES),
@@ -51,6 +53,7 @@ fn client_settings(ca: Vec<PathBuf>) -> ClientTlsConfig {
         ca: Some(ca),
         crl: Vec::new(),
         certificate: None,
+        workload: None,
         server_name: None,
         alpn: names(&["h2"]),
         verify: UpstreamVerify::Full,
