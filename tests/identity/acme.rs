@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ringway_tests::peers::{find, free_address};
+use ringway_tests::peers::{find, free_address, run};
 use ringway_tests::temp::TempDir;
 use ringway_tests::wait::{eventually, pause};
 use ringway_tests::{Client, Proxy, Ringway};
@@ -170,4 +170,39 @@ fn an_order_that_fails_says_why_and_the_proxy_serves_on() {
     assert!(!pebble.certificate().exists());
     assert_eq!(Client::connect(http).get("/").status, 502, "it serves, and its origin is away");
     assert_eq!(proxy.stats().sum("ringway_acme_failures_total"), 1.0);
+}
+
+/// What the listener shows to a client that asks for the host: the answer to a request over TLS, by a verifying client.
+fn over_tls(proxy: &Proxy, authority: &Path) -> Option<String> {
+    let curl = find("curl")?;
+    let address = proxy.address();
+    let (resolve, url) =
+        (format!("{HOST}:{}:127.0.0.1", address.port()), format!("https://{HOST}:{}/", address.port()));
+    let ca = authority.display().to_string();
+    let arguments = ["--silent", "--max-time", "10", "--cacert", &ca, "--resolve", &resolve, "--write-out", "%{http_code}"];
+    let output = run(&curl, &[&arguments[..], &["--output", "/dev/null", &url]].concat());
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_certificate_is_ordered_by_tls_alpn_01_and_shown_to_clients() {
+    let (http, tls) = (free_address(), free_address());
+    let Some(pebble) = Pebble::start(http, tls, 86_400, false) else { return };
+    // The authority has no certificate to show, and needs none.
+    let more = format!(
+        "client_auth: {{ mode: optional, ca: [{}] }}\n      {}",
+        pebble.file("ca.pem").display(),
+        pebble.settings("tls-alpn-01", false)
+    );
+    let proxy = ringway(http, tls, &more);
+    eventually("a certificate", || (issued(&proxy) == 1.0).then_some(()));
+    // The chain leads to an authority that pebble has made when it started; the last of the file is as near as clients get.
+    let text = std::fs::read_to_string(pebble.certificate()).expect("a file");
+    let last = text.rfind("-----BEGIN CERTIFICATE").expect("a chain");
+    let intermediate = pebble.file("intermediate.pem");
+    std::fs::write(&intermediate, &text[last..]).expect("a file");
+    if find("curl").is_some() {
+        // 502: the origin is away, and the certificate was good.
+        eventually("the certificate to be shown", || (over_tls(&proxy, &intermediate)? == "502").then_some(()));
+    }
 }

@@ -122,7 +122,7 @@ fn without_an_agent_nothing_is_trusted_and_the_process_is_not_ready() {
     let (origin, shop, socket) = (Origin::ok(), Authority::new("shop"), Socket::new());
     let tls = format!("tls: {{ spiffe: {{ socket: \"{}\" }}, identity: [\"{BACK}\"] }}", socket.uri());
     let proxy = Ringway::to(&origin).cluster(&tls).start();
-    proxy.wait_for_log("the SPIFFE Workload API is away");
+    proxy.wait_for_log("the SPIFFE Workload API fails");
     let ready = proxy.admin_get("/ready");
     assert_eq!(ready.status, 503);
     assert!(ready.body_text().contains("no identity from the SPIFFE Workload API"), "{}", ready.body_text());
@@ -143,7 +143,7 @@ fn the_last_identity_stays_in_use_without_the_agent_until_it_expires() {
     let proxy = Ringway::to(&origin).cluster(&tls).start();
     eventually("the identity", || (updates(&proxy) == 1.0).then_some(()));
     drop(agent);
-    let line = proxy.wait_for_log("the SPIFFE Workload API is away");
+    let line = proxy.wait_for_log("the SPIFFE Workload API fails");
     assert!(line.contains("stays in use until"), "{line}");
     proxy.wait_for_log("the identity has expired");
     let ready = proxy.admin_get("/ready");

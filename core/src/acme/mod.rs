@@ -83,3 +83,8 @@ impl AcmeConfig {
         store.join(format!("{name}.pem"))
     }
 }
+
+/// Whether a client that offers these protocols is an authority that validates.
+pub fn is_validation<P: AsRef<[u8]>>(offered: &[P]) -> bool {
+    matches!(offered, [only] if only.as_ref() == ALPN)
+}

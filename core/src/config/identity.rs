@@ -9,7 +9,7 @@ use super::settings::Id;
 use super::tls::Where;
 use crate::acme::{AcmeChallenge, AcmeConfig, ExternalAccount};
 use crate::tls::spiffe::SOCKET_VARIABLE;
-use crate::tls::{ClientAuthMode, ServerTlsConfig};
+use crate::tls::ServerTlsConfig;
 
 /// The names of one certificate: what authorities take in one order.
 const HOSTS_MAX: usize = 100;
@@ -117,10 +117,5 @@ pub(super) fn contradictions(
     if settings.workload.is_some() && (settings.acme.is_some() || !settings.certificates.is_empty()) {
         let problem = "the identity of the workload would never be shown: the listener has other certificates";
         findings.push(at.error(Id::TlsSpiffe, view, problem).hint("have one or the other".to_owned()));
-    }
-    let asks = settings.client_auth.mode == ClientAuthMode::Required;
-    if asks && settings.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01) {
-        let problem = "authorities show no certificate, so that `tls-alpn-01` fails where clients must have one";
-        findings.push(at.error(Id::TlsAcmeChallenge, view, problem).hint("`challenge: http-01`".to_owned()));
     }
 }

@@ -12,6 +12,7 @@ use ringway_protocols::tls::rustls::ProtocolVersion;
 use ringway_protocols::tls::{Handshake, TlsError, is_plain_http};
 
 use super::{Downstream, close};
+use crate::acme;
 use crate::error::Reason;
 use crate::handshakes::Side;
 use crate::io as rt;
@@ -38,6 +39,8 @@ pub(super) enum Agreed {
 enum Refused {
     /// It went away before it said anything: whoever asks only whether the port is open does that.
     Silent,
+    /// An authority has seen the answer to its challenge, and nothing else is said (RFC 8737 3).
+    Validated,
     PlainHttp,
     Hello(HelloError),
     Handshake(HandshakeError),
@@ -89,14 +92,21 @@ async fn handshake(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> R
     if facts.version == ProtocolVersion::TLSv1_2 {
         stats.version_12.increment();
     }
-    Ok(if facts.alpn.as_deref() == Some(H2) { Agreed::Http2 } else { Agreed::Http1 })
+    match facts.alpn.as_deref() {
+        Some(H2) => Ok(Agreed::Http2),
+        Some(acme::ALPN) => Err(Refused::Validated),
+        _ => Ok(Agreed::Http1),
+    }
 }
 
 async fn secure(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> Result<(), Refused> {
     let (first, hello) = receive_hello(conn).await?;
     let places = Rc::clone(&conn.owner.open.slot.handshakes);
     let _place = places.take(tls.settings().handshakes_max).await;
-    let handshake = Handshake::server(tls.config_for(hello.server_name.as_deref()))?;
+    let authority = Some(&hello.alpn).filter(|offered| acme::is_validation(offered));
+    let config = authority.and_then(|_| tls.config_for_authority());
+    let config = config.unwrap_or_else(|| tls.config_for(hello.server_name.as_deref()));
+    let handshake = Handshake::server(config)?;
     let name = hello.server_name.map(String::into_boxed_str);
     let turn = async || worker.turns.take(Side::Downstream).await;
     conn.stream.secure(handshake, &first, name, turn).await?;
@@ -147,7 +157,7 @@ impl From<io::Error> for Refused {
 impl Refused {
     fn reason(&self) -> Option<Reason> {
         match self {
-            Refused::Silent => None,
+            Refused::Silent | Refused::Validated => None,
             Refused::PlainHttp => Some(Reason::PlainHttpToTls),
             Refused::Hello(_) | Refused::Handshake(_) | Refused::Expired => Some(Reason::TlsHandshake),
             Refused::TimedOut => Some(Reason::TlsHandshakeTimeout),
@@ -158,7 +168,7 @@ impl Refused {
     fn count(&self, worker: &Worker) {
         let stats = &worker.stats.tls;
         match self {
-            Refused::Silent => return,
+            Refused::Silent | Refused::Validated => return,
             Refused::PlainHttp => stats.plain_http.increment(),
             Refused::Hello(_) | Refused::Handshake(_) | Refused::Expired => stats.failures.increment(),
             Refused::TimedOut => stats.timeouts.increment(),
@@ -200,7 +210,7 @@ impl Refused {
                 let _ = conn.stream.send(DECODE_ERROR.to_vec());
             }
             // rustls has said why.
-            Refused::Handshake(_) => {}
+            Refused::Validated | Refused::Handshake(_) => {}
         }
         close::linger(&conn.stream, ALERT_TIMEOUT).await;
     }

@@ -15,6 +15,7 @@
 //! **Invariant:** a file that cannot be used never widens trust: at the start it is an error, later the last good
 //! content stays in force.
 
+mod authority;
 mod certificate;
 mod client;
 mod files;

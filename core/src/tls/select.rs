@@ -7,8 +7,6 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::acme;
-
 /// The certificates of a listener by host. Several for one host are tried in the order of the file, so that an ECDSA and
 /// an RSA certificate stand side by side.
 #[derive(Debug, Default)]
@@ -104,11 +102,6 @@ impl Selected {
 
 impl ResolvesServerCert for HostCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // Only an authority that validates offers nothing but this (RFC 8737, 3).
-        let mut alpn = hello.alpn().into_iter().flatten();
-        if alpn.next() == Some(acme::ALPN) && alpn.next().is_none() {
-            return acme::answers::certificate_for(hello.server_name()?);
-        }
         // rustls has made the name lower case.
         let keys = match hello.server_name() {
             Some(name) if self.strict => &self.find(name)?.keys,

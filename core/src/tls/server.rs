@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
+use super::authority;
 use super::certificate::CertificateFacts;
 use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
@@ -19,7 +20,7 @@ use super::select::HostCertificates;
 use super::tickets::TicketKeys;
 use super::spiffe::{self, Identity, WorkloadClients};
 use super::verify::DownstreamVerifier;
-use crate::acme::{self, AcmeChallenge, AcmeConfig};
+use crate::acme::{AcmeChallenge, AcmeConfig};
 
 /// The settings of a listener's TLS, as the file has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,8 @@ struct Current {
     /// nothing else: a ticket of one cannot be opened by another.
     auth: Auth,
     own_auths: Vec<Auth>,
+    /// For the authority, where it validates by handshakes.
+    authority: Option<Arc<ServerConfig>>,
 }
 
 impl Current {
@@ -175,6 +178,11 @@ impl ServerTls {
     pub fn config_for(&self, server_name: Option<&str>) -> Arc<ServerConfig> {
         let current = self.current();
         current.auth(current.hosts.select(server_name).auth).rustls.clone()
+    }
+
+    /// The configuration for the handshake of an authority that validates a host (TLS-ALPN-01), where that is expected.
+    pub fn config_for_authority(&self) -> Option<Arc<ServerConfig>> {
+        self.current().authority.clone()
     }
 
     /// Whether a request for `host` (no port) must not be answered on a connection that was made for `server_name`: its
@@ -316,7 +324,9 @@ fn build(
         own_auths.extend(build_auth(settings, provider, &hosts, auth, before, problems));
     }
     let whole = own_auths.len() == settings.own_auths().count();
-    auth.filter(|_| whole).map(|auth| Current { hosts, certificates, auth, own_auths })
+    let validated = settings.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01);
+    let authority = if validated { authority::config(provider, problems) } else { None };
+    auth.filter(|_| whole).map(|auth| Current { hosts, certificates, auth, own_auths, authority })
 }
 
 fn build_auth(
@@ -345,10 +355,6 @@ fn build_auth(
     };
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(hosts.clone());
     config.alpn_protocols = provider::alpn(&settings.alpn);
-    if settings.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01) {
-        // Last: a client that offers anything else gets that.
-        config.alpn_protocols.push(acme::ALPN.to_vec());
-    }
     // The records are sealed and opened by our own session, with the keys of the handshake.
     config.enable_secret_extraction = true;
     // Sessions are kept by the clients, in tickets that every worker can open, never here.

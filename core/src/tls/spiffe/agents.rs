@@ -200,7 +200,7 @@ impl Agents {
                 None => "there is no identity yet, handshakes that need one fail".to_owned(),
             };
             log_warning!(
-                "the SPIFFE Workload API is away, {then}; it is tried again agent={socket} error={error}"
+                "the SPIFFE Workload API fails, {then}; it is tried again agent={socket} error={error}"
             );
         }
         self.first_try(state);
