@@ -50,7 +50,7 @@ impl Authority {
         let now = OffsetDateTime::now_utc();
         (params.not_before, params.not_after) = (now - Duration::minutes(1), now + lives);
         // X.509-SVID, 4.3: it must be there.
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        (params.is_ca, params.key_usages) = (IsCa::ExplicitNoCa, vec![KeyUsagePurpose::DigitalSignature]);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");

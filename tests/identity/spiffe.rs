@@ -119,19 +119,24 @@ fn peers_with_another_identity_are_refused_in_both_directions() {
 
 #[test]
 fn without_an_agent_nothing_is_trusted_and_the_process_is_not_ready() {
-    let (origin, shop, socket) = (Origin::ok(), Authority::new("shop"), Socket::new());
-    let tls = format!("tls: {{ spiffe: {{ socket: \"{}\" }}, identity: [\"{BACK}\"] }}", socket.uri());
-    let proxy = Ringway::to(&origin).cluster(&tls).start();
+    let (origin, shop) = (Origin::ok(), Authority::new("shop"));
+    let (socket, back_socket) = (Socket::new(), Socket::new());
+    let _back_agent = Agent::start(&back_socket, svid(BACK, &shop, &[&shop], Duration::hours(1)));
+    let back = back(&origin, &back_socket, FRONT);
+    eventually("the back to know who it is", || is_ready(&back));
+    let proxy = front(&back, &socket, BACK);
     proxy.wait_for_log("the SPIFFE Workload API fails");
     let ready = proxy.admin_get("/ready");
     assert_eq!(ready.status, 503);
     assert!(ready.body_text().contains("no identity from the SPIFFE Workload API"), "{}", ready.body_text());
     assert!(proxy.stats().sum("ringway_workload_api_failures_total") >= 1.0);
-    assert_eq!(proxy.get("/").status, 502);
+    let response = proxy.get("/");
+    assert_eq!((response.status, response.reason_code()), (502, Some("upstream_tls_untrusted")));
     origin.assert_saw_nothing();
     let _agent = Agent::start(&socket, svid(FRONT, &shop, &[&shop], Duration::hours(1)));
     eventually("the identity", || is_ready(&proxy));
     assert_eq!(proxy.stats().sum("ringway_workload_identities"), 1.0);
+    assert_eq!(proxy.get("/").status, 200);
 }
 
 #[test]
