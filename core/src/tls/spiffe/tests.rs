@@ -6,6 +6,8 @@ use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName, UnixTime};
 
 use super::*;
 
+type Case<'a> = (&'a CertifiedIssuer<'static, KeyPair>, &'a [&'a str], &'a [SpiffePattern], bool);
+
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new([]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -42,7 +44,8 @@ fn an_authority_vouches_for_workloads_of_its_own_trust_domain_only() {
     let pattern = |text: &str| SpiffePattern::parse(text).unwrap();
     let (any, payments) = (vec![], vec![pattern("spiffe://shop/payments"), pattern("spiffe://partner/**")]);
     let stranger = authority("stranger");
-    let cases: [(&CertifiedIssuer<'static, KeyPair>, &[&str], &[SpiffePattern], bool); 10] = [
+    // Issuer, URIs, whom is allowed, whether that is good.
+    let cases: [Case<'_>; 10] = [
         (&shop, &["spiffe://shop/payments"], &any, true),
         (&shop, &["spiffe://shop/payments"], &payments, true),
         (&shop, &["spiffe://shop/other"], &payments, false),
