@@ -28,7 +28,12 @@ struct Pebble {
 
 impl Pebble {
     /// `None` after printing that the test is skipped.
-    fn start(http: SocketAddr, tls: SocketAddr, lifetime_secs: u32, external_account: bool) -> Option<Pebble> {
+    fn start(
+        http: SocketAddr,
+        tls: SocketAddr,
+        lifetime_secs: u32,
+        external_account: bool,
+    ) -> Option<Pebble> {
         let (pebble, dns_server) = (find("pebble")?, find("pebble-challtestsrv")?);
         let (directory, address) = (TempDir::new(), free_address());
         let (dns, management) = (free_address(), free_address());
@@ -75,7 +80,9 @@ impl Pebble {
     /// The lines of a listener's `tls.acme`.
     fn settings(&self, challenge: &str, external_account: bool) -> String {
         let external = match external_account {
-            true => format!(", external: {{ key_id: {KEY_ID}, key: {} }}", self.file("key.base64url").display()),
+            true => {
+                format!(", external: {{ key_id: {KEY_ID}, key: {} }}", self.file("key.base64url").display())
+            }
             false => String::new(),
         };
         format!(
@@ -128,7 +135,10 @@ fn a_certificate_is_ordered_by_http_01_kept_and_not_ordered_again() {
     assert_eq!(files.len(), 2, "the certificate and the account: {files:?}");
     assert!(files.iter().all(|file| mode(file.path()) == 0o600));
     let text = std::fs::read_to_string(pebble.certificate()).expect("a file");
-    assert!(text.contains("PRIVATE KEY") && text.matches("BEGIN CERTIFICATE").count() >= 2, "a key and a chain");
+    assert!(
+        text.contains("PRIVATE KEY") && text.matches("BEGIN CERTIFICATE").count() >= 2,
+        "a key and a chain"
+    );
     // What is no challenge goes its way, and so does one that is over.
     assert_eq!(Client::connect(http).get("/.well-known/acme-challenge/other").status, 502);
     drop(proxy);
@@ -179,7 +189,17 @@ fn over_tls(proxy: &Proxy, authority: &Path) -> Option<String> {
     let (resolve, url) =
         (format!("{HOST}:{}:127.0.0.1", address.port()), format!("https://{HOST}:{}/", address.port()));
     let ca = authority.display().to_string();
-    let arguments = ["--silent", "--max-time", "10", "--cacert", &ca, "--resolve", &resolve, "--write-out", "%{http_code}"];
+    let arguments = [
+        "--silent",
+        "--max-time",
+        "10",
+        "--cacert",
+        &ca,
+        "--resolve",
+        &resolve,
+        "--write-out",
+        "%{http_code}",
+    ];
     let output = run(&curl, &[&arguments[..], &["--output", "/dev/null", &url]].concat());
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -203,6 +223,8 @@ fn a_certificate_is_ordered_by_tls_alpn_01_and_shown_to_clients() {
     std::fs::write(&intermediate, &text[last..]).expect("a file");
     if find("curl").is_some() {
         // 502: the origin is away, and the certificate was good.
-        eventually("the certificate to be shown", || (over_tls(&proxy, &intermediate)? == "502").then_some(()));
+        eventually("the certificate to be shown", || {
+            (over_tls(&proxy, &intermediate)? == "502").then_some(())
+        });
     }
 }

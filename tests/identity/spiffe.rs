@@ -75,7 +75,8 @@ fn rotation_of_identities_and_authorities_under_load_fails_no_request() {
         eventually("more requests", || (done.load(Ordering::SeqCst) >= before + count).then_some(()));
     };
     // As SPIRE does it: the new authority is trusted, then it issues, then the old one goes.
-    let steps: [(&Authority, &[&Authority]); 4] = [(&old, &[&old]), (&old, &both), (&new, &both), (&new, &[&new])];
+    let steps: [(&Authority, &[&Authority]); 4] =
+        [(&old, &[&old]), (&old, &both), (&new, &both), (&new, &[&new])];
     for (step, (issuer, trusted)) in steps.into_iter().enumerate() {
         front_agent.rotate(svid(FRONT, issuer, trusted, hour));
         back_agent.rotate(svid(BACK, issuer, trusted, hour));
@@ -152,7 +153,12 @@ fn the_last_identity_stays_in_use_without_the_agent_until_it_expires() {
     assert!(line.contains("stays in use until"), "{line}");
     proxy.wait_for_log("the identity has expired");
     let ready = proxy.admin_get("/ready");
-    assert_eq!((ready.status, ready.body_text().contains("has expired")), (503, true), "{}", ready.body_text());
+    assert_eq!(
+        (ready.status, ready.body_text().contains("has expired")),
+        (503, true),
+        "{}",
+        ready.body_text()
+    );
     eventually("the metric", || (proxy.stats().sum("ringway_workload_identities") == 0.0).then_some(()));
     let _agent = Agent::start(&socket, svid(FRONT, &shop, &[&shop], Duration::hours(1)));
     eventually("another identity", || is_ready(&proxy));

@@ -192,7 +192,8 @@ mod tests {
         let names = certificate.subject_alternative_name().unwrap().unwrap();
         assert_eq!(names.value.general_names.len(), 1);
         // RFC 8737 section 6.1: id-pe-acmeIdentifier.
-        let extension = certificate.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31");
+        let extension =
+            certificate.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31");
         let extension = extension.unwrap();
         assert!(extension.critical);
         assert_eq!(extension.value, [&[4, 32][..], &[7; 32]].concat());

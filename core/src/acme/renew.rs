@@ -103,9 +103,7 @@ async fn wait(remaining: impl Fn() -> Duration) {
 /// How long what is on disk does.
 fn remaining(config: &AcmeConfig, random: u64) -> Duration {
     match fits(config) {
-        Some(facts) => {
-            schedule::renewal_wait(facts.not_before, facts.not_after, unix_now(), random)
-        }
+        Some(facts) => schedule::renewal_wait(facts.not_before, facts.not_after, unix_now(), random),
         None => Duration::ZERO,
     }
 }

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_due_or_nonsense_is_renewed_now() {
-        for (not_before, not_after, now) in [(0, 90, 61), (0, 90, 1_000), (100, 50, 200), (i64::MIN, i64::MAX, i64::MAX)]
+        for (not_before, not_after, now) in
+            [(0, 90, 61), (0, 90, 1_000), (100, 50, 200), (i64::MIN, i64::MAX, i64::MAX)]
         {
             assert_eq!(renewal_wait(not_before, not_after, now, 0), Duration::ZERO);
         }

@@ -8,8 +8,8 @@ use super::layer::View;
 use super::settings::Id;
 use super::tls::Where;
 use crate::acme::{AcmeChallenge, AcmeConfig, ExternalAccount};
-use crate::tls::spiffe::SOCKET_VARIABLE;
 use crate::tls::ServerTlsConfig;
+use crate::tls::spiffe::SOCKET_VARIABLE;
 
 /// The names of one certificate: what authorities take in one order.
 const HOSTS_MAX: usize = 100;
@@ -37,7 +37,11 @@ pub(super) fn acme(view: &View<'_>, at: &Where<'_>, findings: &mut Findings) -> 
     for host in &hosts {
         if host.contains('*') || !host.contains('.') || grammar::host_pattern(host).is_err() {
             let problem = format!("{} is not the name of one host", quote(host));
-            wrong(Id::TlsAcmeHosts, problem, "authorities validate wildcards in the DNS only: name each host");
+            wrong(
+                Id::TlsAcmeHosts,
+                problem,
+                "authorities validate wildcards in the DNS only: name each host",
+            );
         }
     }
     let contact = view.text(Id::TlsAcmeContact);
@@ -115,7 +119,8 @@ pub(super) fn contradictions(
     findings: &mut Findings,
 ) {
     if settings.workload.is_some() && (settings.acme.is_some() || !settings.certificates.is_empty()) {
-        let problem = "the identity of the workload would never be shown: the listener has other certificates";
+        let problem =
+            "the identity of the workload would never be shown: the listener has other certificates";
         findings.push(at.error(Id::TlsSpiffe, view, problem).hint("have one or the other".to_owned()));
     }
 }

@@ -7,11 +7,11 @@ use ringway_policies::spiffe::SpiffePattern;
 
 use super::error::{ConfigError, Findings, Place, quote};
 use super::file::{At, FileClientAuth, FileTls};
-use super::{grammar, identity};
 use super::layer::View;
 use super::settings::{Id, Setting};
 use super::tree::{Mark, SourceFile};
 use super::{ClusterConfig, UpstreamProtocol};
+use super::{grammar, identity};
 use crate::tls::{
     self, CertificateFiles, ClientAuthConfig, ClientAuthMode, ClientTls, ClientTlsConfig, Part, ServerTls,
     ServerTlsConfig, TicketConfig, TlsProblem, TlsVersion, UpstreamVerify,
@@ -274,7 +274,8 @@ pub(super) fn client(
         None
     });
     if workload.is_some() && settings.certificate.is_some() {
-        let problem = "the identity of the workload would never be shown: the cluster has another certificate";
+        let problem =
+            "the identity of the workload would never be shown: the cluster has another certificate";
         wrong(Id::UpstreamTlsSpiffe, problem, Some("have one or the other".to_owned()));
     }
     let anyone = settings.verify == UpstreamVerify::Full && settings.identities.is_empty();

@@ -77,7 +77,8 @@ impl Identities {
 /// Has everything read again that has its identity from this agent.
 #[cfg(feature = "spiffe")]
 fn put_in_force(config: &Config, socket: &str) {
-    let listeners = config.listeners.iter().filter_map(|listener| Some((&listener.name, listener.tls.as_ref()?)));
+    let listeners =
+        config.listeners.iter().filter_map(|listener| Some((&listener.name, listener.tls.as_ref()?)));
     for (name, tls) in listeners.filter(|(_, tls)| tls.settings().workload.as_deref() == Some(socket)) {
         if let Err(problems) = tls.reread() {
             refused(&format!("listener {name}"), &problems);

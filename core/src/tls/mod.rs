@@ -34,8 +34,8 @@ pub use certificate::{CertificateFacts, PeerCertificate};
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsConfig};
 pub use files::{CertificateFiles, Part, TlsProblem};
-pub use provider::{ALPN_NAMES, GROUP_NAMES, GROUPS_DEFAULT, SUITE_NAMES, TlsVersion};
 pub(crate) use files::{date, roots_for, unix_now};
+pub use provider::{ALPN_NAMES, GROUP_NAMES, GROUPS_DEFAULT, SUITE_NAMES, TlsVersion};
 pub use select::HostCertificates;
 #[cfg(feature = "acme")]
 pub(crate) use server::acme_certificate;

@@ -17,8 +17,8 @@ use super::certificate::CertificateFacts;
 use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
 use super::select::HostCertificates;
-use super::tickets::TicketKeys;
 use super::spiffe::{self, Identity, WorkloadClients};
+use super::tickets::TicketKeys;
 use super::verify::DownstreamVerifier;
 use crate::acme::{AcmeChallenge, AcmeConfig};
 

@@ -196,7 +196,9 @@ impl Agents {
         state.failures.set(failures.saturating_add(1));
         if failures == 0 {
             let then = match super::current(socket) {
-                Some(identity) => format!("what it sent last stays in use until {}", date(identity.not_after())),
+                Some(identity) => {
+                    format!("what it sent last stays in use until {}", date(identity.not_after()))
+                }
                 None => "there is no identity yet, handshakes that need one fail".to_owned(),
             };
             log_warning!(

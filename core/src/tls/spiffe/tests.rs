@@ -62,8 +62,7 @@ fn an_authority_vouches_for_workloads_of_its_own_trust_domain_only() {
     let name = ServerName::try_from("10.0.0.1").unwrap();
     for (issuer, uris, patterns, expected) in cases {
         let (peer, _) = workload(issuer, uris);
-        let servers =
-            WorkloadServers::build(Some(&identity), &[], patterns.to_vec(), &provider()).unwrap();
+        let servers = WorkloadServers::build(Some(&identity), &[], patterns.to_vec(), &provider()).unwrap();
         let result = servers.verify_server_cert(&peer, &[], &name, &[], now);
         assert_eq!(result.is_ok(), expected, "as an endpoint: {uris:?}, {patterns:?}: {result:?}");
         let clients =
