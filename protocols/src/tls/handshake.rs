@@ -26,6 +26,8 @@ pub struct Handshake {
     seen: usize,
     bytes: usize,
     records: u32,
+    /// It has failed, and rustls is not to be asked again.
+    failed: Option<TlsError>,
 }
 
 enum Connection {
@@ -85,15 +87,24 @@ impl Handshake {
     }
 
     fn new(connection: Connection) -> Handshake {
-        Handshake { connection, incoming: Vec::new(), seen: 0, bytes: 0, records: 0 }
+        Handshake { connection, incoming: Vec::new(), seen: 0, bytes: 0, records: 0, failed: None }
     }
 
     /// Takes received bytes in, and appends what is to be sent to `output`, also where it fails: the alert. True once the
     /// handshake is done. A client calls it with no bytes first.
     ///
     /// # Errors
-    /// The handshake has failed.
+    /// The handshake has failed, now or before.
     pub fn advance(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<bool, TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let result = self.take(input, output);
+        self.failed = result.as_ref().err().cloned();
+        result
+    }
+
+    fn take(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<bool, TlsError> {
         if self.bytes == 0 && !input.is_empty() {
             looks_like_tls(input)?;
         }

@@ -278,6 +278,7 @@ fn a_hello_of_one_byte_per_record_is_understood_and_an_endless_one_is_not() {
     let endless = [vec![1, 0, 0xff, 0xff], vec![0; 10_000]].concat();
     let result = server.advance(&split(&endless), &mut answer);
     assert_eq!(result, Err(TlsError::HandshakeTooLong));
+    assert_eq!(server.advance(&split(&endless), &mut answer), Err(TlsError::HandshakeTooLong), "and again");
 }
 
 #[test]
@@ -293,4 +294,5 @@ fn a_refusal_of_the_server_reaches_the_client_as_an_alert() {
     assert!(matches!(refused, TlsError::Rustls(rustls::Error::InvalidCertificate(_))), "{refused:?}");
     let told = server.advance(&to_server, &mut Vec::new()).unwrap_err();
     assert!(matches!(told, TlsError::Rustls(rustls::Error::AlertReceived(_))), "{told:?}");
+    assert_eq!(client.advance(&to_client, &mut to_server), Err(refused), "and again");
 }
