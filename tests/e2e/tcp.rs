@@ -213,7 +213,12 @@ fn the_limit_of_a_listener_holds(io: Io) {
 }
 
 fn a_reload_leaves_connections_alone_and_leads_new_ones_elsewhere(io: Io) {
-    let (old, new) = (echo(), Origin::start(|conn| drop(conn.send(b"new"))));
+    let (old, new) = (
+        echo(),
+        Origin::start(|conn| {
+            conn.send(b"new");
+        }),
+    );
     let proxy = start(&old, io);
     let mut client = proxy.connect();
     client.send("a");

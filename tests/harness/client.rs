@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::http::Response;
+use crate::tls::TlsSocket;
 use crate::wait::PATIENCE;
 use crate::wire::{Broken, Wire};
 
@@ -21,6 +22,23 @@ impl Client {
         let stream =
             TcpStream::connect_timeout(&to, PATIENCE).unwrap_or_else(|e| panic!("connect to {to}: {e}"));
         Client(Wire::tcp(stream))
+    }
+
+    /// Connects with TLS and makes the handshake.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub fn connect_tls(
+        to: SocketAddr,
+        config: std::sync::Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> std::io::Result<Client> {
+        let stream =
+            TcpStream::connect_timeout(&to, PATIENCE).unwrap_or_else(|e| panic!("connect to {to}: {e}"));
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut socket = TlsSocket::client(stream, config, name);
+        socket.handshake()?;
+        Ok(Client(Wire::tls(socket)))
     }
 
     pub fn connect_unix(path: &Path) -> Client {

@@ -3,7 +3,9 @@
 //!
 //! **Invariant:** nothing here uses Ringway's own parsers, so that a test never checks a rule with the code under test.
 
+pub mod certificates;
 pub mod client;
+pub mod grpcio;
 pub mod hpack;
 pub mod http;
 pub mod http2;
@@ -15,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod stats;
 pub mod temp;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 

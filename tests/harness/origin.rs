@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::http::Request;
+use crate::tls::TlsSocket;
 use crate::wait::PATIENCE;
 use crate::wire::{Broken, Wire};
 
@@ -64,11 +65,29 @@ impl Origin {
 
     /// The same on a given address, for an origin that comes back.
     pub fn start_at(address: SocketAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
+        Origin::start_with(address, Arc::new(Wire::tcp), script)
+    }
+
+    /// The same with TLS. The handshake is made when the script reads or writes; a script that ends without
+    /// [`Conn::finish_writing`] leaves out the close_notify.
+    pub fn start_tls(
+        config: Arc<rustls::ServerConfig>,
+        script: impl Fn(&mut Conn) + Send + Sync + 'static,
+    ) -> Origin {
+        let wire = move |stream| Wire::tls(TlsSocket::server(stream, Arc::clone(&config)));
+        Origin::start_with("127.0.0.1:0".parse().expect("an address"), Arc::new(wire), script)
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        wire: Arc<dyn Fn(TcpStream) -> Wire + Send + Sync>,
+        script: impl Fn(&mut Conn) + Send + Sync + 'static,
+    ) -> Origin {
         let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("origin on {address}: {e}"));
         let address = listener.local_addr().expect("the origin's address");
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
-        std::thread::spawn(move || serve(&listener, &for_thread, Arc::new(script)));
+        std::thread::spawn(move || serve(&listener, &for_thread, &*wire, Arc::new(script)));
         Origin { address, shared }
     }
 
@@ -264,7 +283,7 @@ impl Conn {
     }
 
     /// Sends FIN; reading goes on.
-    pub fn finish_writing(&self) {
+    pub fn finish_writing(&mut self) {
         self.wire.finish_writing();
     }
 
@@ -330,7 +349,12 @@ impl Shared {
 
 type Script = dyn Fn(&mut Conn) + Send + Sync;
 
-fn serve(listener: &TcpListener, shared: &Arc<Shared>, script: Arc<Script>) {
+fn serve(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    wire: &(dyn Fn(TcpStream) -> Wire + Send + Sync),
+    script: Arc<Script>,
+) {
     while let Ok((stream, _)) = listener.accept() {
         let mut log = shared.lock();
         if log.over {
@@ -342,7 +366,7 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>, script: Arc<Script>) {
         log.sockets.extend(stream.try_clone());
         drop(log);
         shared.changed.notify_all();
-        let mut conn = Conn { index, wire: Wire::tcp(stream), shared: Arc::clone(shared) };
+        let mut conn = Conn { index, wire: wire(stream), shared: Arc::clone(shared) };
         let script = Arc::clone(&script);
         std::thread::spawn(move || {
             // A script that panics (an assertion in it) must not pass for one that ended well.

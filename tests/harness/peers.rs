@@ -54,6 +54,11 @@ impl Server {
         Server::nginx_listening("http2", "", server)
     }
 
+    /// The same with these options of its `listen`, such as `ssl`.
+    pub fn nginx_speaking(options: &str, server: &str) -> Option<Server> {
+        Server::nginx_listening(options, "", server)
+    }
+
     fn nginx_listening(protocol: &str, http: &str, server: &str) -> Option<Server> {
         let program = find("nginx")?;
         let directory = TempDir::new();
@@ -76,6 +81,11 @@ impl Server {
 
     /// HAProxy with these sections after a `frontend` line that binds; `SECTION` lines may follow it.
     pub fn haproxy(frontend_and_more: &str) -> Option<Server> {
+        Server::haproxy_binding("", frontend_and_more)
+    }
+
+    /// The same with these options of its `bind`, such as `ssl`.
+    pub fn haproxy_binding(options: &str, frontend_and_more: &str) -> Option<Server> {
         let program = find("haproxy")?;
         let directory = TempDir::new();
         let address = free_address();
@@ -83,7 +93,7 @@ impl Server {
             "haproxy.cfg",
             format!(
                 "global\n  maxconn 256\ndefaults\n  mode http\n  timeout connect 10s\n  timeout client 20s\n  \
-                 timeout server 20s\nfrontend front\n  bind {address}\n{frontend_and_more}\n"
+                 timeout server 20s\nfrontend front\n  bind {address} {options}\n{frontend_and_more}\n"
             ),
         );
         let mut command = Command::new(program);
@@ -106,6 +116,15 @@ impl Server {
             .arg("-d")
             .arg(directory.path());
         command.arg(address.port().to_string());
+        Some(Server::start(command, address, directory))
+    }
+
+    /// `openssl s_server` with these arguments besides its port.
+    pub fn openssl(directory: TempDir, arguments: &[&str]) -> Option<Server> {
+        let program = find("openssl")?;
+        let address = free_address();
+        let mut command = Command::new(program);
+        command.args(["s_server", "-quiet", "-accept", &address.to_string()]).args(arguments);
         Some(Server::start(command, address, directory))
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Request, Response};
+use crate::tls::TlsSocket;
 use crate::wait::PATIENCE;
 
 /// Why a message could not be read.
@@ -35,6 +36,7 @@ pub struct Wire {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsSocket>),
 }
 
 impl Wire {
@@ -46,6 +48,19 @@ impl Wire {
 
     pub fn unix(stream: UnixStream) -> Wire {
         Wire { socket: Socket::Unix(stream), received: Vec::new(), taken: 0, patience: PATIENCE }
+    }
+
+    /// A connection on which a handshake is made with the first byte that is read or written.
+    pub fn tls(socket: TlsSocket) -> Wire {
+        Wire { socket: Socket::Tls(Box::new(socket)), received: Vec::new(), taken: 0, patience: PATIENCE }
+    }
+
+    /// The TLS of the connection.
+    pub fn secure(&mut self) -> &mut TlsSocket {
+        match &mut self.socket {
+            Socket::Tls(socket) => socket,
+            _ => panic!("the connection does not speak TLS"),
+        }
     }
 
     /// How long a read may stay without a byte.
@@ -69,6 +84,9 @@ impl Wire {
             Socket::Unix(stream) => {
                 stream.set_write_timeout(Some(self.patience)).and(stream.write_all(bytes))
             }
+            Socket::Tls(socket) => {
+                socket.tcp().set_write_timeout(Some(self.patience)).and_then(|()| socket.write_all(bytes))
+            }
         }
     }
 
@@ -80,6 +98,9 @@ impl Wire {
             }
             Socket::Unix(stream) => {
                 stream.set_write_timeout(Some(self.patience)).and_then(|()| stream.write(bytes))
+            }
+            Socket::Tls(socket) => {
+                socket.tcp().set_write_timeout(Some(self.patience)).and_then(|()| socket.write(bytes))
             }
         }
     }
@@ -96,6 +117,9 @@ impl Wire {
                 Socket::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer)),
                 Socket::Unix(stream) => {
                     stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer))
+                }
+                Socket::Tls(socket) => {
+                    socket.tcp().set_read_timeout(Some(left)).and_then(|()| socket.read(buffer))
                 }
             };
             match result {
@@ -156,32 +180,35 @@ impl Wire {
         http::read_response(self, method)
     }
 
-    /// Sends FIN; reading goes on.
-    pub fn finish_writing(&self) {
-        let _ = match &self.socket {
+    /// Sends FIN, over TLS a close_notify before it; reading goes on.
+    pub fn finish_writing(&mut self) {
+        let _ = match &mut self.socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Tls(socket) => socket.finish().and_then(|()| socket.tcp().shutdown(Shutdown::Write)),
         };
     }
 
     /// Makes the coming close a RST.
     pub fn reset_on_close(&self) {
-        if let Socket::Tcp(stream) = &self.socket {
+        if let Some(stream) = self.tcp_socket() {
             let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
         }
     }
 
     pub fn local_port(&self) -> u16 {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
-            Socket::Unix(_) => 0,
-        }
+        self.tcp_socket().and_then(|stream| stream.local_addr().ok()).map_or(0, |address| address.port())
     }
 
     pub fn peer_port(&self) -> u16 {
+        self.tcp_socket().and_then(|stream| stream.peer_addr().ok()).map_or(0, |address| address.port())
+    }
+
+    fn tcp_socket(&self) -> Option<&TcpStream> {
         match &self.socket {
-            Socket::Tcp(stream) => stream.peer_addr().map_or(0, |address| address.port()),
-            Socket::Unix(_) => 0,
+            Socket::Tcp(stream) => Some(stream),
+            Socket::Unix(_) => None,
+            Socket::Tls(socket) => Some(socket.tcp()),
         }
     }
 

@@ -2,7 +2,6 @@
 //! with HTTP/2 or HTTP/1.1 behind the proxy that they meet.
 
 mod codec;
-mod grpcio;
 mod tonic_client;
 mod tonic_origin;
 mod web;
@@ -10,10 +9,10 @@ mod web;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use ringway_tests::grpcio::{self, GrpcioOrigin};
 use ringway_tests::peers::find;
 use ringway_tests::{Io, Proxy, Ringway, each_driver};
 
-use grpcio::GrpcioOrigin;
 use tonic_client::Client;
 use tonic_origin::TonicOrigin;
 use web::Browser;

@@ -1,5 +1,5 @@
-"""The service `interop.Echo` by grpcio, and a client of it: `serve` prints its port; `client HOST:PORT` checks all of
-it and ends with 0. See tonic_origin.rs for what the methods do."""
+"""The service `interop.Echo` by grpcio, and a client of it: `serve [CERT KEY]` prints its port; `client HOST:PORT [CA NAME
+[CERT KEY]]` checks all of it and ends with 0. With files, both speak TLS. See tonic_origin.rs for what the methods do."""
 
 import sys
 import threading
@@ -88,7 +88,12 @@ def both(requests, context):
     yield from requests
 
 
-def serve():
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def serve(cert=None, key=None):
     server = grpc.server(futures.ThreadPoolExecutor(16), options=OPTIONS)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("interop.Echo", {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
@@ -96,15 +101,27 @@ def serve():
         "Up": grpc.stream_unary_rpc_method_handler(up),
         "Both": grpc.stream_stream_rpc_method_handler(both),
     })])
-    port = server.add_insecure_port("127.0.0.1:0")
+    if cert is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        credentials = grpc.ssl_server_credentials([(content(key), content(cert))])
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     print(port, flush=True)
     sys.stdin.read()
     server.stop(0)
 
 
-def client(target):
-    channel = grpc.insecure_channel(target, options=OPTIONS)
+def connect(target, ca=None, name=None, cert=None, key=None):
+    if ca is None:
+        return grpc.insecure_channel(target, options=OPTIONS)
+    mine = (content(key), content(cert)) if cert else (None, None)
+    credentials = grpc.ssl_channel_credentials(content(ca), *mine)
+    return grpc.secure_channel(target, credentials, options=OPTIONS + [("grpc.ssl_target_name_override", name)])
+
+
+def client(target, *tls):
+    channel = connect(target, *tls)
     ask = channel.unary_unary("/interop.Echo/Unary")
     ask_down = channel.unary_stream("/interop.Echo/Down")
     every_kind_of_call(channel, ask, ask_down)
@@ -200,6 +217,6 @@ def wait_until_given_up(ask, before):
 
 
 if sys.argv[1] == "serve":
-    serve()
+    serve(*sys.argv[2:])
 else:
-    client(sys.argv[2])
+    client(*sys.argv[2:])

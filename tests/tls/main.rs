@@ -1,0 +1,13 @@
+//! TLS of the whole program: with programs that others wrote on either side, with peers that break its rules, and with what is
+//! known to have broken stacks of TLS. Certificates are made when the tests run.
+
+mod bad_clients;
+mod bad_origins;
+mod clients;
+mod files;
+mod names;
+mod origins;
+mod passthrough;
+mod raw;
+mod site;
+mod tickets;
