@@ -4,6 +4,7 @@
 //! them. It prints its random seed; `RINGWAY_FUZZ_SEED` repeats a run and `RINGWAY_FUZZ_ITERATIONS` makes it longer.
 
 mod chunked;
+mod client_hello;
 mod http1_request;
 mod http1_response;
 mod http1_stream;
@@ -104,6 +105,12 @@ fn http2_heads_smoke() {
 #[test]
 fn http2_sequence_smoke() {
     smoke("http2_sequence", http2_sequence::run, http2_sequence::SEEDS, mutate::OPERATIONS);
+}
+
+#[test]
+fn client_hello_smoke() {
+    assert!(client_hello::is_read(client_hello::SEEDS[0]), "both readers take the first seed");
+    smoke("client_hello", client_hello::run, client_hello::SEEDS, mutate::HELLOS);
 }
 
 #[test]

@@ -241,6 +241,19 @@ pub(crate) const CHUNKS: &[&[u8]] = &[
     b"a\r\n0123456789\r\n",
 ];
 
+/// Pieces of TLS records and of the extensions of a ClientHello.
+pub(crate) const HELLOS: &[&[u8]] = &[
+    b"\x16\x03\x01",
+    b"\x16\x03\x01\x00\x01",
+    b"\x00\x00\x00\x0e\x00\x0c\x00\x00\x09",
+    b"shop.test",
+    b".",
+    b"\0",
+    b"\x00\x00",
+    b"\xff\xff",
+    b"\x15\x03\x03\x00\x02\x01\x00",
+];
+
 /// Words of PROXY protocol headers.
 pub(crate) const PROXY: &[&[u8]] = &[
     b"PROXY ",

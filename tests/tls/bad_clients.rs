@@ -1,6 +1,6 @@
 //! Clients that break rules of TLS, or may not come in.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ringway_tests::tls::TlsClient;
 use ringway_tests::wait::pause;
 use ringway_tests::{Client, Io, Origin, Proxy, each_driver, process};
 
-use crate::clients::s_client;
+use crate::clients::{s_client, s_client_by_command};
 use crate::raw::{self, RawClient};
 use crate::site::{NAME, Site, get};
 
@@ -61,7 +61,7 @@ fn old_versions_are_refused(io: Io) {
     }
     let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-servername", NAME];
     if let Some(output) = s_client(&proxy, &old, &get(NAME)) {
-        assert!(output.contains("alert protocol version") && !output.contains("200 OK"), "{output}");
+        assert!(output.contains("SSL alert number") && output.contains("Cipher is (NONE)"), "{output}");
     }
     let modern = site.before(io, &origin, ", min_version: \"1.3\"").start();
     if let Some(output) = s_client(&modern, &["-tls1_2", "-servername", NAME], &get(NAME)) {
@@ -75,7 +75,8 @@ fn renegotiation_is_refused(io: Io) {
     let origin = Origin::ok();
     let proxy = start(&site, io, &origin);
     // `R` alone on a line makes s_client begin another handshake.
-    let Some(output) = s_client(&proxy, &["-tls1_2", "-servername", NAME], "R\n") else { return };
+    let arguments = ["-tls1_2", "-servername", NAME];
+    let Some(output) = s_client_by_command(&proxy, &arguments, "R\n") else { return };
     assert!(output.contains("RENEGOTIATING"), "{output}");
     assert!(!output.contains("200 OK"), "{output}");
     assert!(
@@ -286,11 +287,10 @@ fn plain_http_gets_an_answer_in_plain_text(io: Io) {
 
 /// Asks once with this identity: the response's status, or why there is none. A client of TLS 1.3 learns that it was refused
 /// only when it reads.
-fn ask(site: &Site, proxy: &Proxy, client: &TlsClient) -> Result<u16, String> {
+fn ask(proxy: &Proxy, client: &TlsClient) -> Result<u16, String> {
     let mut client =
         Client::connect_tls(proxy.address(), client.config(), NAME).map_err(|e| e.to_string())?;
     client.try_send(get(NAME));
-    let _ = site;
     client.try_response("GET").map(|response| response.status).map_err(|broken| format!("{broken:?}"))
 }
 
@@ -331,7 +331,7 @@ fn certificates_of_clients_are_asked_for_and_verified(io: Io) {
             if let Some(issued) = &issued {
                 client = client.identity(issued);
             }
-            let asked = ask(&site, &proxy, &client);
+            let asked = ask(&proxy, &client);
             assert_eq!(asked == Ok(200), welcome, "{what}, {version:?}: {asked:?}");
             served += usize::from(welcome);
         }
@@ -345,9 +345,9 @@ fn optional_certificates_are_verified_where_there_are_some(io: Io) {
     let ca = site.authority.write(&site.directory, "ca");
     let more = format!(", client_auth: {{ mode: optional, forward: true, ca: {} }}", ca.display());
     let proxy = site.before(io, &origin, &more).start();
-    assert_eq!(ask(&site, &proxy, &site.client()), Ok(200));
+    assert_eq!(ask(&proxy, &site.client()), Ok(200));
     let stranger = Authority::new("a stranger").issue(&Wanted::client("x"));
-    assert!(ask(&site, &proxy, &site.client().identity(&stranger)).is_err());
+    assert!(ask(&proxy, &site.client().identity(&stranger)).is_err());
     // What the origin is told is the proxy's word: a client's own is removed.
     let good = site.authority.issue(&Wanted::client("me").uri("spiffe://shop.test/me"));
     for (client, told) in [(site.client(), false), (site.client().identity(&good), true)] {
@@ -383,5 +383,4 @@ fn a_replayed_connection_is_nothing(io: Io) {
         }
     }
     unharmed(&site, &proxy, &origin);
-    let _: io::Result<()> = Ok(());
 }

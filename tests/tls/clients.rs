@@ -20,17 +20,27 @@ each_driver! {
     haproxy_proxies_to_it,
 }
 
-/// Runs `openssl s_client` with this input and returns all that it prints.
+/// Runs `openssl s_client` with this input until the connection ends, and returns all that it prints.
 pub(crate) fn s_client(proxy: &Proxy, arguments: &[&str], input: &str) -> Option<String> {
+    run_s_client(proxy, &[&["-ign_eof"], arguments].concat(), input)
+}
+
+/// The same with lines that are commands to `s_client` itself.
+pub(crate) fn s_client_by_command(proxy: &Proxy, arguments: &[&str], commands: &str) -> Option<String> {
+    run_s_client(proxy, arguments, commands)
+}
+
+fn run_s_client(proxy: &Proxy, arguments: &[&str], input: &str) -> Option<String> {
     let mut command = Command::new(find("openssl")?);
-    command.args(["s_client", "-connect", &proxy.address().to_string(), "-ign_eof"]).args(arguments);
+    command.args(["s_client", "-connect", &proxy.address().to_string()]).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("openssl");
     let mut stdin = child.stdin.take().expect("it is piped");
     // It may have ended already.
     let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
+    // Its input stays open, so that it is the connection that ends it.
     let output = child.wait_with_output().expect("its output");
+    drop(stdin);
     Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 

@@ -5,7 +5,7 @@ mod bad_clients;
 mod bad_origins;
 mod clients;
 mod files;
-mod names;
+mod misdirected;
 mod origins;
 mod passthrough;
 mod raw;

@@ -36,7 +36,7 @@ fn nginx(site: &Site, http2: bool, more: &str) -> Option<Server> {
     let (cert, key) = site.server.write(&site.directory, "server");
     let protocol = if http2 { "ssl http2" } else { "ssl" };
     let server = format!(
-        "ssl_certificate {}; ssl_certificate_key {}; {more}\nlocation / {{ return 200 \"$server_protocol \
+        "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {}; {more}\nlocation / {{ return 200 \"$server_protocol \
          $ssl_protocol $ssl_server_name $ssl_client_s_dn $ssl_session_reused\\n\"; }}",
         cert.display(),
         key.display()
