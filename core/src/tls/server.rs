@@ -195,7 +195,10 @@ impl ServerTls {
         let host = host.to_ascii_lowercase();
         let current = self.current();
         let (shown, wanted) = (current.hosts.select(server_name), current.hosts.select(Some(&host)));
-        !(shown.is_same(wanted) || (current.hosts.covers(&host) && shown.shares_with(wanted)))
+        let covered = current.hosts.covers(&host);
+        // A client that was shown what is for its name did not mean a host that nothing here is for.
+        let strays = !covered && server_name.is_some_and(|name| current.hosts.covers(name));
+        strays || !(shown.is_same(wanted) || covered && shown.shares_with(wanted))
     }
 
     /// What the file says.

@@ -282,6 +282,7 @@ fn a_request_is_misdirected_where_its_host_is_for_another_certificate_or_other_c
         (Some("a.test"), "c.test", true),
         (Some("c.test"), "a.test", true),
         (Some("c.test"), "nobody.test", true),
+        (Some("a.test"), "nobody.test", true),
         // Neither has a certificate of its own.
         (Some("nobody.test"), "other.test", false),
         (None, "10.0.0.1", false),
