@@ -30,6 +30,7 @@ fn a_host_that_the_certificate_does_not_cover_is_421(io: Io) {
         (NAME, "a.wild.test", 200),
         ("a.wild.test", NAME, 200),
         (NAME, "other.test", 421),
+        (NAME, "OTHER.test.:443", 421),
         ("other.test", NAME, 421),
         ("other.test", "other.test", 200),
         (NAME, "a.b.wild.test", 421),
