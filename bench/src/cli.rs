@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bare_relay::{self, RelayArgs};
+use crate::compare::testers::{self, TestersArgs};
 use crate::compare::{self, CompareArgs};
 use crate::relay::{self, RuntimeRelayArgs};
 
@@ -23,6 +24,8 @@ enum Command {
     Compare(Box<CompareArgs>),
     /// Compares the runtime's drivers and the bare relay, each under the same simple relay.
     Runtimes(Box<CompareArgs>),
+    /// Compares the load testers themselves: CPU per request of ringway-load, wrk and h2load.
+    Testers(TestersArgs),
     /// Runs the simple relay on one of the runtime's drivers.
     Relay(RuntimeRelayArgs),
     /// Runs the bare relay, the floor of the comparison.
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Runtimes(args) => compare::run(&args.for_runtimes()),
+        Command::Testers(args) => testers::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::BareRelay(args) => bare_relay::run(&args).map(|never| match never {}),
         Command::Load { args } => {

@@ -1,5 +1,4 @@
-//! The HTTP/2 workloads: the load tester in front, `nghttpd` or the load tester's origin behind, both on the CPU that the
-//! proxies do not have.
+//! The HTTP/2 workloads: the load tester in front and its origin behind, both on the CPU that the proxies do not have.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +12,6 @@ use ringway_loadtest::report::{Errors, Latency, ProxyUse, Report};
 use serde::Deserialize;
 
 use super::child::{self, Running};
-use super::peers;
 use super::{CompareArgs, Workload};
 
 /// The protocols on the two sides of the proxy.
@@ -64,82 +62,65 @@ impl Workload {
     }
 }
 
-/// What `nghttpd` serves, and what is sent to it.
+/// What is sent.
 pub(super) struct Files {
     dir: PathBuf,
 }
 
-/// A gRPC message: a flag, its length in four bytes, and so much protobuf as a small call has.
+/// So much protobuf as a small call has.
 const UNARY_MESSAGE_BYTES: u32 = 64;
 const STREAM_MESSAGE_BYTES: u32 = 1024;
 /// Messages of one streaming call: 256 KiB and their prefixes.
-const STREAM_MESSAGES: usize = 256;
-
-/// Files are methods, whose paths have a service in front; by the ending `nghttpd` knows the content type.
-const UNARY: &str = "bench.Echo/Unary.grpc";
-const STREAM: &str = "bench.Echo/Stream.grpc";
+const STREAM_MESSAGES: u32 = 256;
 
 /// Bytes of the body that every response must have.
 fn response_bytes(workload: Workload) -> u64 {
+    // A flag and the length in four bytes are in front.
     let message = |bytes: u32| 5 + u64::from(bytes);
     match workload {
         Workload::Grpc => message(UNARY_MESSAGE_BYTES),
-        Workload::GrpcStream => message(STREAM_MESSAGE_BYTES) * STREAM_MESSAGES as u64,
+        Workload::GrpcStream => message(STREAM_MESSAGE_BYTES) * u64::from(STREAM_MESSAGES),
         _ => workload.body_bytes(),
     }
 }
 
 impl Files {
     pub(super) fn new(dir: &Path) -> io::Result<Files> {
-        let dir = dir.join("htdocs");
-        fs::create_dir_all(dir.join("bench.Echo"))?;
-        fs::write(dir.join("small"), vec![b'x'; Workload::Http2.body_bytes() as usize])?;
-        fs::write(dir.join(UNARY), message(UNARY_MESSAGE_BYTES))?;
-        fs::write(dir.join(STREAM), message(STREAM_MESSAGE_BYTES).repeat(STREAM_MESSAGES))?;
-        fs::write(dir.join("mime"), "application/grpc grpc\n")?;
+        let dir = dir.join("sent");
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("message"), vec![b'x'; UNARY_MESSAGE_BYTES as usize])?;
         Ok(Files { dir })
     }
 
-    /// The path of a workload, and the arguments of the load tester that make its requests.
-    fn request(&self, workload: Workload) -> (&'static str, Vec<String>) {
-        let call = || {
-            let message = format!("@{}", self.dir.join(UNARY).display());
-            let fields = ["-H", "content-type: application/grpc", "-H", "te: trailers", "--data", &message];
-            fields.map(String::from).to_vec()
-        };
+    /// The protocol of a workload's client, the path, and the arguments that make its requests.
+    fn request(&self, workload: Workload) -> (&'static str, &'static str, Vec<String>) {
+        let call = || vec!["--data".to_owned(), format!("@{}", self.dir.join("message").display())];
         match workload {
-            Workload::Grpc => (UNARY, call()),
-            Workload::GrpcStream => (STREAM, call()),
-            _ => ("small", Vec::new()),
+            Workload::Grpc => ("grpc", "bench.Echo/Unary", call()),
+            Workload::GrpcStream => ("grpc", "bench.Echo/Stream", call()),
+            _ if workload.sides().client_http2 => ("h2", "small", Vec::new()),
+            _ => ("http1", "small", Vec::new()),
         }
     }
 
-    /// Starts the origin. For calls of gRPC it ends each response with trailers, which cost some proxies twice as much as a
-    /// response without.
+    /// Starts the origin. Calls of gRPC end with trailers, which cost some proxies twice as much as a response without.
     pub(super) fn start_origin(
         &self,
         workload: Workload,
         listen: SocketAddr,
         cpu: usize,
     ) -> io::Result<Running> {
-        let program = peers::find(None, "nghttpd", "apt-get install nghttp2-server")?;
-        let mime = format!("--mime-types-file={}", self.dir.join("mime").display());
-        let dir = self.dir.display().to_string();
-        let (address, port) = (listen.ip().to_string(), listen.port().to_string());
-        let calls = matches!(workload, Workload::Grpc | Workload::GrpcStream);
-        let trailer: &[&str] = if calls { &["--trailer", "grpc-status: 0"] } else { &[] };
-        let args = ["--no-tls", "-m", "256", "-w", "20", "-W", "24", &mime];
-        let args = args
-            .into_iter()
-            .chain(trailer.iter().copied())
-            .chain(["-a", &address, "-d", &dir, &port])
-            .map(Into::into);
-        Running::start(&program, &args.collect::<Vec<_>>(), cpu, self.dir.join("nghttpd.log"))
+        let (protocol, body, messages) = match workload {
+            Workload::Grpc => ("grpc", UNARY_MESSAGE_BYTES, 1),
+            Workload::GrpcStream => ("grpc", STREAM_MESSAGE_BYTES, STREAM_MESSAGES),
+            _ => ("h2", workload.body_bytes() as u32, 1),
+        };
+        let (listen, body, messages) = (listen.to_string(), body.to_string(), messages.to_string());
+        let args =
+            ["load", "origin", "--listen", &listen, "--protocol", protocol, "--body", &body, "--messages"];
+        let args: Vec<_> = args.into_iter().chain([messages.as_str()]).map(Into::into).collect();
+        Running::start(&std::env::current_exe()?, &args, cpu, self.dir.join("origin.log"))
     }
-}
-
-fn message(length: u32) -> Vec<u8> {
-    [&[0][..], &length.to_be_bytes(), &vec![b'x'; length as usize]].concat()
 }
 
 /// The parts of one measurement that stay the same while the proxies take turns.
@@ -192,8 +173,7 @@ impl Load<'_> {
 
     /// Runs the load tester, which is this same program.
     fn load(&self, proxy: SocketAddr, seconds: f64) -> io::Result<Said> {
-        let (path, more) = self.files.request(self.workload);
-        let protocol = if self.workload.sides().client_http2 { "h2" } else { "http1" };
+        let (protocol, path, more) = self.files.request(self.workload);
         let json = self.files.dir.join("load.json");
         let (connections, streams) = (self.shape.connections.to_string(), self.shape.streams.to_string());
         let duration = format!("{}ms", (seconds * 1000.0).max(100.0) as u64);
@@ -202,7 +182,7 @@ impl Load<'_> {
             ["load", "--quiet", "--threads", "1", "--protocol", protocol, "--connections", &connections];
         let rest = ["--duration", &duration, "--json", &written, &url];
         let streams =
-            ["--streams".to_owned(), streams].into_iter().take(if protocol == "h2" { 2 } else { 0 });
+            ["--streams".to_owned(), streams].into_iter().take(if protocol == "http1" { 0 } else { 2 });
         let args = args.into_iter().map(String::from).chain(streams).chain(more);
         let args: Vec<_> = args.chain(rest.map(String::from)).map(Into::into).collect();
         let printed = child::output(&std::env::current_exe()?, &args, self.cpu)?;

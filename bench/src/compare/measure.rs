@@ -231,7 +231,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn wait_for_listener(address: SocketAddr, running: &mut Running) -> io::Result<()> {
+pub(super) fn wait_for_listener(address: SocketAddr, running: &mut Running) -> io::Result<()> {
     let end = Instant::now() + READY_WAIT_MAX;
     while TcpStream::connect(address).is_err() {
         child::check_interrupted()?;
@@ -262,11 +262,11 @@ fn words(words: &[&str]) -> Vec<OsString> {
 }
 
 /// A loopback address whose port was free a moment ago.
-fn free_address() -> io::Result<SocketAddr> {
+pub(super) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-fn allowed_cpus() -> Vec<usize> {
+pub(super) fn allowed_cpus() -> Vec<usize> {
     // SAFETY: all zeroes is the empty set, which the kernel fills.
     let set = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -278,10 +278,10 @@ fn allowed_cpus() -> Vec<usize> {
 }
 
 /// A folder that goes with its owner.
-struct TemporaryFolder(PathBuf);
+pub(super) struct TemporaryFolder(pub(super) PathBuf);
 
 impl TemporaryFolder {
-    fn new() -> io::Result<TemporaryFolder> {
+    pub(super) fn new() -> io::Result<TemporaryFolder> {
         let path = std::env::temp_dir().join(format!("ringway-bench-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(TemporaryFolder(path))

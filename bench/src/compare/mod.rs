@@ -9,6 +9,7 @@ mod http2;
 mod measure;
 mod peers;
 mod table;
+pub mod testers;
 
 use std::io;
 use std::path::PathBuf;

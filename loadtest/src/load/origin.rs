@@ -13,6 +13,7 @@ mod worker;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -167,10 +168,12 @@ enum Then {
 }
 
 impl Codec {
-    fn new(config: &OriginConfig, now: Instant, out: &mut Vec<u8>) -> Codec {
+    fn new(config: &OriginConfig, content: &Rc<Content>, now: Instant, out: &mut Vec<u8>) -> Codec {
         match config.protocol {
-            Protocol::Http1 => Codec::Http1(Http1::new(config.body_bytes)),
-            Protocol::Http2 | Protocol::Grpc => Codec::Http2(Box::new(Http2::new(config, now, out))),
+            Protocol::Http1 => Codec::Http1(Http1::new(config.body_bytes, Rc::clone(content))),
+            Protocol::Http2 | Protocol::Grpc => {
+                Codec::Http2(Box::new(Http2::new(config, Rc::clone(content), now, out)))
+            }
             Protocol::WebSocket => Codec::WebSocket(WebSocket::new()),
         }
     }
@@ -271,7 +274,56 @@ impl Body {
     }
 }
 
-/// The body's byte at a position: lines of letters, easy to look at.
+/// Bytes that come again and again, from which any stretch of a body is copied.
+struct Content {
+    block: Vec<u8>,
+    period: u64,
+}
+
+/// A block is at least so long, so that a copy is worth its call.
+const BLOCK_BYTES_MIN: usize = 64 << 10;
+
+impl Content {
+    fn new(period: Vec<u8>) -> Content {
+        let times = BLOCK_BYTES_MIN.div_ceil(period.len().max(1)) + 1;
+        Content { period: period.len().max(1) as u64, block: period.repeat(times) }
+    }
+
+    /// Lines of letters, easy to look at.
+    fn text() -> Content {
+        Content::new((0..TEXT_PERIOD).map(pattern).collect())
+    }
+
+    fn append(&self, mut range: std::ops::Range<u64>, out: &mut Vec<u8>) {
+        while !range.is_empty() {
+            let from = (range.start % self.period) as usize;
+            let rest = self.block.get(from..).unwrap_or_default();
+            let length = rest.len().min((range.end - range.start) as usize);
+            out.extend_from_slice(rest.get(..length).unwrap_or_default());
+            range.start += length as u64;
+        }
+    }
+}
+
+/// Both 26 letters and lines of 64 bytes end there.
+const TEXT_PERIOD: u64 = 26 * 64;
+
+/// The body's byte at a position.
 fn pattern(position: u64) -> u8 {
     if position % 64 == 63 { b'\n' } else { b'a' + (position % 26) as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_stretch_of_a_body_is_its_pattern() {
+        let content = Content::text();
+        for range in [0..5, 1663..1666, 60_000..200_000, 7..7] {
+            let mut out = Vec::new();
+            content.append(range.clone(), &mut out);
+            assert_eq!(out, range.map(pattern).collect::<Vec<u8>>());
+        }
+    }
 }

@@ -1,16 +1,18 @@
 //! HTTP/1.1 as an origin reads and answers it.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use ringway_protocols::http1::{HeadLimits, Parsed, parse_request};
 use ringway_protocols::message::{BodyLength, Method, RequestHead};
 
 use super::faults::Answer;
-use super::{Body, Broken, OUT_BYTES_MAX, Then, pattern};
+use super::{Body, Broken, Content, OUT_BYTES_MAX, Then};
 
 /// One connection.
 pub(super) struct Http1 {
     body_bytes: u64,
+    content: Rc<Content>,
     partial: Vec<u8>,
     state: State,
     head: RequestHead,
@@ -44,9 +46,10 @@ const LIMITS: HeadLimits = HeadLimits { bytes_max: 64 << 10, fields_max: 500, ta
 const LINE_BYTES_MAX: usize = 8 << 10;
 
 impl Http1 {
-    pub(super) fn new(body_bytes: u64) -> Http1 {
+    pub(super) fn new(body_bytes: u64, content: Rc<Content>) -> Http1 {
         Http1 {
             body_bytes,
+            content,
             partial: Vec::new(),
             state: State::Head,
             head: RequestHead::default(),
@@ -160,7 +163,7 @@ impl Http1 {
         let head = format!("HTTP/1.1 {status}\r\n{kind}Content-Length: {length}\r\n{close}\r\n");
         out.extend_from_slice(head.as_bytes());
         if answer == Answer::Short {
-            out.extend((0..length / 2).map(pattern));
+            self.content.append(0..length / 2, out);
             return Then::Close;
         }
         self.body = Body::begin(id, if asked.head_only { 0 } else { length }, slow);
@@ -172,7 +175,7 @@ impl Http1 {
             return;
         }
         let room = OUT_BYTES_MAX.saturating_sub(out.len());
-        out.extend(self.body.take(room).map(pattern));
+        self.content.append(self.body.take(room), out);
         if self.body.end() {
             self.closing |= self.last;
             finished.push(self.body.id);
@@ -190,7 +193,7 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
             POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: 1\r\n\r\n";
         for size in [1, 7, text.len()] {
-            let (mut http1, mut asked) = (Http1::new(5), Vec::new());
+            let (mut http1, mut asked) = (Http1::new(5, Rc::new(Content::text())), Vec::new());
             for piece in text.chunks(size) {
                 assert_eq!(http1.receive(piece, &mut asked), Ok(()), "{size}");
             }
@@ -200,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_body_goes_as_it_is_allowed() {
-        let (mut http1, mut out, mut finished) = (Http1::new(5), Vec::new(), Vec::new());
+        let (mut http1, mut out, mut finished) =
+            (Http1::new(5, Rc::new(Content::text())), Vec::new(), Vec::new());
         http1.receive(b"GET / HTTP/1.0\r\n\r\n", &mut Vec::new()).expect("valid");
         assert_eq!(http1.answer(0, Answer::Right, true, &mut out), Then::Continue);
         http1.pump(&mut out, &mut finished);

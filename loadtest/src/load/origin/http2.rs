@@ -1,5 +1,6 @@
 //! HTTP/2 with prior knowledge as an origin, and gRPC on it, on the connection machine of `ringway_protocols`.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use ringway_protocols::http1::{HeadLimits, Parsed, ResponseEdits, TrailerLimits, parse_response};
@@ -7,7 +8,7 @@ use ringway_protocols::http2::{Connection, ConnectionConfig, ErrorCode, Event, R
 use ringway_protocols::message::{Method, RequestHead, ResponseHead};
 
 use super::faults::Answer;
-use super::{Body, Broken, OUT_BYTES_MAX, OriginConfig, Then, pattern};
+use super::{Body, Broken, Content, OUT_BYTES_MAX, OriginConfig, Then, pattern};
 use crate::load::codec::Protocol;
 use crate::load::codec::http2::NO_ABUSE_LIMITS;
 
@@ -15,6 +16,7 @@ use crate::load::codec::http2::NO_ABUSE_LIMITS;
 pub(super) struct Http2 {
     machine: Connection,
     grpc: bool,
+    content: Rc<Content>,
     message_bytes: u64,
     messages: u64,
     right: Reply,
@@ -58,7 +60,7 @@ const FIELD: [u8; 2] = [0x82, 0x7d];
 const FIELD_BYTES: u64 = 6;
 
 impl Http2 {
-    pub(super) fn new(config: &OriginConfig, now: Instant, out: &mut Vec<u8>) -> Http2 {
+    pub(super) fn new(config: &OriginConfig, content: Rc<Content>, now: Instant, out: &mut Vec<u8>) -> Http2 {
         let grpc = config.protocol == Protocol::Grpc;
         let machine_config = ConnectionConfig {
             streams_max: STREAMS_MAX,
@@ -88,7 +90,8 @@ impl Http2 {
         Http2 {
             machine,
             grpc,
-            message_bytes: if grpc && length < FIELD_BYTES { 0 } else { length },
+            content,
+            message_bytes: if grpc { message_bytes(length) } else { length },
             messages: u64::from(config.messages),
             right: Reply::new(right),
             error: Reply::new(error),
@@ -262,11 +265,7 @@ impl Http2 {
                 return true;
             }
             out.append(self.machine.output());
-            let message_bytes = self.message_bytes;
-            match self.grpc {
-                true => out.extend(range.map(|position| message_byte(position, message_bytes))),
-                false => out.extend(range.map(pattern)),
-            }
+            self.content.append(range, out);
             if ended {
                 if self.grpc {
                     // A stream that has gone needs no trailers.
@@ -276,6 +275,17 @@ impl Http2 {
             }
         }
     }
+}
+
+/// Messages one behind the other.
+pub(super) fn messages(length: u64) -> Content {
+    let length = message_bytes(length);
+    Content::new((0..PREFIX_BYTES + length).map(|position| message_byte(position, length)).collect())
+}
+
+/// The length of a message: too short a one for its field has none.
+fn message_bytes(length: u64) -> u64 {
+    if length < FIELD_BYTES { 0 } else { length }
 }
 
 /// A byte of messages that follow each other, each with its prefix.

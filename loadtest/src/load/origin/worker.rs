@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::faults::Answer;
-use super::{Broken, Codec, OriginConfig, OriginTotals, Then};
+use super::{Broken, Codec, Content, OriginConfig, OriginTotals, Then, http2};
+use crate::load::codec::Protocol;
 use crate::load::random::Random;
 use crate::load::tls::Tls;
 use crate::process;
@@ -30,6 +32,7 @@ pub(super) struct Worker {
     finished: Vec<u32>,
     /// Data of the record at hand; empty between the calls.
     plain: Vec<u8>,
+    content: Rc<Content>,
 }
 
 /// What happens when its time has come.
@@ -103,6 +106,10 @@ impl Worker {
         let mut ring =
             Ring::new(RingConfig { entries: 1024, completions: 32_768, buffers: 512, buffer_bytes: 16_384 })?;
         ring.accept_multi(listener.as_raw_fd(), Token { kind: ACCEPT, index: 0, generation: 0 })?;
+        let content = match config.protocol {
+            Protocol::Grpc => http2::messages(config.body_bytes),
+            _ => Content::text(),
+        };
         Ok(Worker {
             config: config.clone(),
             ring,
@@ -117,6 +124,7 @@ impl Worker {
             asked: Vec::new(),
             finished: Vec::new(),
             plain: Vec::new(),
+            content: Rc::new(content),
         })
     }
 
@@ -177,7 +185,7 @@ impl Worker {
             });
             self.totals.connections += 1;
             let connection = &mut self.connections[index as usize];
-            let codec = Codec::new(&self.config, Instant::now(), &mut connection.out);
+            let codec = Codec::new(&self.config, &self.content, Instant::now(), &mut connection.out);
             connection.codec = Some(codec);
             connection.tls = match &self.config.tls {
                 Some(config) => Some(Tls::server(config).map_err(io::Error::other)?),
