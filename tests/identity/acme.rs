@@ -108,11 +108,11 @@ impl Drop for Pebble {
     }
 }
 
-/// A listener without TLS, one with it, and an origin that is not there.
+/// A listener without TLS that sends everybody to the one with it, and an origin that is not there.
 fn ringway(http: SocketAddr, tls: SocketAddr, acme: &str) -> Proxy {
     Ringway::to_endpoints([])
         .config(format!(
-            "listeners:\n  - name: plain\n    bind: \"{http}\"\n  - name: web\n    bind: \"{tls}\"\n    tls:\n      \
+            "listeners:\n  - name: plain\n    bind: \"{http}\"\n    redirect_to_https: true\n  - name: web\n    bind: \"{tls}\"\n    tls:\n      \
              {acme}\nclusters:\n  - name: origin\n    endpoints: [\"127.0.0.1:1\"]\nroutes:\n  - name: all\n    to: origin\n"
         ))
         .start()
@@ -139,8 +139,8 @@ fn a_certificate_is_ordered_by_http_01_kept_and_not_ordered_again() {
         text.contains("PRIVATE KEY") && text.matches("BEGIN CERTIFICATE").count() >= 2,
         "a key and a chain"
     );
-    // What is no challenge goes its way, and so does one that is over.
-    assert_eq!(Client::connect(http).get("/.well-known/acme-challenge/other").status, 502);
+    // What is no challenge of ours goes its way, as everything else.
+    assert_eq!(Client::connect(http).get("/.well-known/acme-challenge/other").status, 308);
     drop(proxy);
     let proxy = ringway(http, tls, &acme);
     // A second look at what is on disk comes before the process is ready.
@@ -178,7 +178,7 @@ fn an_order_that_fails_says_why_and_the_proxy_serves_on() {
     let line = proxy.wait_for_log("a certificate could not be had");
     assert!(line.contains(HOST) && line.contains("retry_s=") && line.contains("acme-challenge"), "{line}");
     assert!(!pebble.certificate().exists());
-    assert_eq!(Client::connect(http).get("/").status, 502, "it serves, and its origin is away");
+    assert_eq!(Client::connect(http).get("/").status, 308, "it serves");
     assert_eq!(proxy.stats().sum("ringway_acme_failures_total"), 1.0);
 }
 
@@ -227,4 +227,19 @@ fn a_certificate_is_ordered_by_tls_alpn_01_and_shown_to_clients() {
             (over_tls(&proxy, &intermediate)? == "502").then_some(())
         });
     }
+}
+
+#[test]
+fn nobody_is_served_on_a_connection_of_an_authority() {
+    let (Some(openssl), http, tls) = (find("openssl"), free_address(), free_address()) else { return };
+    // The authority looks where nobody answers, so that the order fails: what it is shown is not needed here.
+    let Some(pebble) = Pebble::start(http, free_address(), 86_400, false) else { return };
+    let proxy = ringway(http, tls, &pebble.settings("tls-alpn-01", false));
+    let address = proxy.address().to_string();
+    let arguments = ["s_client", "-connect", &address, "-servername", HOST, "-alpn", "acme-tls/1"];
+    let output = run(&openssl, &arguments);
+    assert!(!output.status.success(), "there is no challenge: the handshake fails");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("no peer certificate available"), "{shown}");
+    proxy.wait_for_log("a certificate could not be had");
 }

@@ -34,7 +34,10 @@ pub use certificate::{CertificateFacts, PeerCertificate};
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsConfig};
 pub use files::{CertificateFiles, Part, TlsProblem};
-pub(crate) use files::{date, roots_for, unix_now};
+#[cfg(feature = "acme")]
+pub(crate) use files::roots_for;
+#[cfg(any(feature = "acme", feature = "spiffe"))]
+pub(crate) use files::{date, unix_now};
 pub use provider::{ALPN_NAMES, GROUP_NAMES, GROUPS_DEFAULT, SUITE_NAMES, TlsVersion};
 pub use select::HostCertificates;
 #[cfg(feature = "acme")]

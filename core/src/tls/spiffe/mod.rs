@@ -101,6 +101,7 @@ pub fn current(socket: &str) -> Option<Arc<Identity>> {
 }
 
 /// Puts an identity in the place of the one before.
+#[cfg_attr(not(feature = "spiffe"), expect(dead_code, reason = "without the feature there are none"))]
 pub(crate) fn replace(socket: &str, identity: Identity) {
     table().insert(socket.to_owned(), Arc::new(identity));
 }
