@@ -1,6 +1,7 @@
 //! Certificates by ACME, from pebble, the test authority of Let's Encrypt. Its validation is real: it resolves the host, and
 //! asks the proxy.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringway_tests::peers::{find, free_address, run};
 use ringway_tests::temp::TempDir;
 use ringway_tests::wait::{eventually, pause};
-use ringway_tests::{Client, Proxy, Ringway};
+use ringway_tests::{Client, Origin, Proxy, Ringway};
 
 use crate::certificates::Authority;
 
@@ -232,14 +233,27 @@ fn a_certificate_is_ordered_by_tls_alpn_01_and_shown_to_clients() {
 #[test]
 fn nobody_is_served_on_a_connection_of_an_authority() {
     let (Some(openssl), http, tls) = (find("openssl"), free_address(), free_address()) else { return };
-    // The authority looks where nobody answers, so that the order fails: what it is shown is not needed here.
-    let Some(pebble) = Pebble::start(http, free_address(), 86_400, false) else { return };
+    // The authority looks at somebody who says nothing, so that the answer to its challenge is offered meanwhile.
+    let silent = Origin::start(|conn| drop(conn.until_closed()));
+    let Some(pebble) = Pebble::start(http, silent.address(), 86_400, false) else { return };
     let proxy = ringway(http, tls, &pebble.settings("tls-alpn-01", false));
+    let request = pebble
+        .directory
+        .write("request", format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"));
     let address = proxy.address().to_string();
-    let arguments = ["s_client", "-connect", &address, "-servername", HOST, "-alpn", "acme-tls/1"];
-    let output = run(&openssl, &arguments);
-    assert!(!output.status.success(), "there is no challenge: the handshake fails");
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.contains("no peer certificate available"), "{shown}");
-    proxy.wait_for_log("a certificate could not be had");
+    let connect = |protocol: &str| {
+        let mut command = Command::new(&openssl);
+        command.args(["s_client", "-connect", &address, "-servername", HOST, "-alpn", protocol, "-ign_eof"]);
+        command.stdin(File::open(&request).expect("it was written"));
+        String::from_utf8_lossy(&command.output().expect("openssl runs").stdout).into_owned()
+    };
+    silent.wait_for_connections(1);
+    let shown = connect("acme-tls/1");
+    assert!(shown.contains("ALPN protocol: acme-tls/1") && shown.contains("BEGIN CERTIFICATE"), "{shown}");
+    assert!(!shown.contains("HTTP/1.1 "), "{shown}");
+    // Who offers anything else is a client, and there is no certificate for clients yet.
+    for protocols in ["http/1.1", "acme-tls/1,http/1.1"] {
+        let shown = connect(protocols);
+        assert!(shown.contains("no peer certificate available"), "{protocols}: {shown}");
+    }
 }

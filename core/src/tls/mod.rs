@@ -33,9 +33,9 @@ mod watch;
 pub use certificate::{CertificateFacts, PeerCertificate};
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsConfig};
-pub use files::{CertificateFiles, Part, TlsProblem};
 #[cfg(feature = "acme")]
 pub(crate) use files::roots_for;
+pub use files::{CertificateFiles, Part, TlsProblem};
 #[cfg(any(feature = "acme", feature = "spiffe"))]
 pub(crate) use files::{date, unix_now};
 pub use provider::{ALPN_NAMES, GROUP_NAMES, GROUPS_DEFAULT, SUITE_NAMES, TlsVersion};
