@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::args::{self, LoadArgs, OutputArgs, invalid, parse_duration};
 use super::html;
 use super::summary::{self, Document, Latency, time};
+use super::tls::config::TlsArgs;
 
 /// `ringway-load added`.
 #[derive(Clone, Debug, Args)]
@@ -33,6 +34,8 @@ pub struct AddedArgs {
     duration: Duration,
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    #[command(flatten)]
+    secure: TlsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -108,6 +111,7 @@ pub fn added(args: &AddedArgs) -> io::Result<ExitCode> {
         connections: args.connections,
         duration: Some(args.duration),
         rounds: args.rounds,
+        secure: args.secure.clone(),
         output: args.output.clone(),
         ..LoadArgs::plain()
     };

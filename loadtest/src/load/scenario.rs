@@ -18,6 +18,7 @@ pub use thresholds::{Threshold, Verdict};
 use super::args::{self, OutputArgs, invalid, parse_duration};
 use super::config::LoadConfig;
 use super::summary::Document;
+use super::tls::config::TlsArgs;
 
 /// `ringway-load scenario`.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +37,8 @@ pub struct ScenarioArgs {
     /// Reads the file, says what is wrong in it, and sends nothing.
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    secure: TlsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -73,6 +76,7 @@ pub fn execute(args: &ScenarioArgs) -> io::Result<ExitCode> {
     args::catch_interrupt();
     let mut scenario = Scenario::read(&args.file, &args.target)?;
     scenario.config.pids.clone_from(&args.pid);
+    scenario.config.tls = args.secure.clone();
     scenario.config.duration = args.duration.or(scenario.config.duration);
     if args.check {
         let (kinds, limits) = (scenario.config.requests.len(), scenario.thresholds.len());

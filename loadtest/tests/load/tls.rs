@@ -165,3 +165,21 @@ fn what_cannot_be_secured_is_an_error_of_tls_and_hangs_nothing() {
     let (code, document, text) = load(&["-n", "3", "-c", "1", "--insecure", "--timeout", "200ms", &url]);
     assert_eq!((code, count(&document, "/errors/timeout")), (Some(3), 3), "{text}");
 }
+
+#[test]
+fn scenarios_and_comparisons_speak_tls_too() {
+    let origin = origin(Protocol::Http1, "", None, Faults::default());
+    let url = format!("https://127.0.0.1:{}/", origin.port);
+    let file = tempfile(".yaml");
+    std::fs::write(&file, format!("{{target: '{url}', requests_max: 20, requests: [{{path: /}}]}}"))
+        .expect("a file");
+    let (code, _, text) = load(&["scenario", "--insecure", &file]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, _, text) = load(&["scenario", &file]);
+    assert!(code == Some(3) && text.contains("the first failure"), "{text}");
+    let added =
+        ["added", "-k", "-d", "200ms", "--rounds", "1", "-R", "50", "--proxy", &url, "--direct", &url];
+    let (code, _, text) = load(&added);
+    assert_eq!(code, Some(0), "{text}");
+    let _ = std::fs::remove_file(&file);
+}
