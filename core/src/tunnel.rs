@@ -245,7 +245,8 @@ impl End<'_> {
             End::Connection(stream) => {
                 stream.sent().await?;
                 stream.shutdown_write();
-                Ok(())
+                // With TLS there is something to send that says so.
+                stream.sent().await
             }
             End::Stream(stream) => stream.send_data(Chunk::empty(), true).map_err(io::Error::other),
         }

@@ -17,6 +17,7 @@ mod path;
 mod proxy_protocol;
 mod reference;
 mod route;
+mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -24,9 +25,16 @@ use mutate::Mutator;
 
 /// Mutations per target in a usual run: well under a second each.
 const ITERATIONS: u64 = 20_000;
+/// And where each of them is a handshake.
+const HANDSHAKES: u64 = 1000;
 
 fn smoke(target: &str, run: fn(&[u8]), seeds: &[&[u8]], dictionary: &[&[u8]]) {
-    let (seed, iterations) = (seed(), from_environment("RINGWAY_FUZZ_ITERATIONS").unwrap_or(ITERATIONS));
+    smoke_of(ITERATIONS, target, run, seeds, dictionary);
+}
+
+/// The same with another number of mutations in a usual run.
+fn smoke_of(usual: u64, target: &str, run: fn(&[u8]), seeds: &[&[u8]], dictionary: &[&[u8]]) {
+    let (seed, iterations) = (seed(), from_environment("RINGWAY_FUZZ_ITERATIONS").unwrap_or(usual));
     println!("{target}: RINGWAY_FUZZ_SEED={seed} RINGWAY_FUZZ_ITERATIONS={iterations}");
     let mut mutator = Mutator::new(seed, dictionary);
     let mut corpus: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
@@ -126,6 +134,11 @@ fn proxy_protocol_smoke() {
 #[test]
 fn path_smoke() {
     smoke("path", path::run, path::SEEDS, mutate::PATHS);
+}
+
+#[test]
+fn tls_smoke() {
+    smoke_of(HANDSHAKES, "tls", tls::run, tls::SEEDS, tls::DICTIONARY);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bad_clients;
 mod bad_origins;
+mod bounds;
 mod clients;
 mod files;
 mod misdirected;

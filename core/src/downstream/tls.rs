@@ -188,10 +188,11 @@ impl Refused {
             _ => reason.info().text.to_owned(),
         };
         let client = conn.client().map_or("-".to_owned(), |client| client.ip().to_string());
+        let view = worker.view();
+        let listener = conn.listener(&view).map_or("-", |(_, config)| &config.name);
+        let reason = reason.code();
         crate::log_warning!(
-            "no TLS connection client={client} listener={} reason={} error={error}",
-            conn.owner.open.slot.bind,
-            reason.code()
+            "no TLS connection client={client} listener={listener} reason={reason} error={error}"
         );
     }
 

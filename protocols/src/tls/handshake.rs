@@ -150,12 +150,14 @@ impl Handshake {
         }
     }
 
-    /// What tells the peer why: rustls has it ready.
+    /// What tells the peer why: rustls has it ready, perhaps behind records that it had made before. Asked again behind the
+    /// alert, it would look at the same input once more.
     fn alert(&mut self, output: &mut Vec<u8>) {
         loop {
+            let start = output.len();
             let (discard, want) = self.step(output);
             self.discard(discard);
-            if !matches!(want, Ok(Want::Again)) {
+            if !matches!(want, Ok(Want::Again)) || is_alert(output.get(start..).unwrap_or_default()) {
                 return;
             }
         }
@@ -253,6 +255,12 @@ fn step<Data>(
         Ok(_) => Ok(Want::Input),
     };
     (status.discard, want)
+}
+
+/// Whether a record that rustls made in a handshake is an alert. In TLS 1.3 it says so only within, and is the only one so
+/// short: two bytes, its type, and the tag (RFC 8446 5.2).
+fn is_alert(record: &[u8]) -> bool {
+    matches!(record, [content::ALERT, ..] | [content::APPLICATION_DATA, _, _, 0, 19, ..])
 }
 
 /// Refuses a client that does not speak TLS at its first bytes.
