@@ -150,7 +150,7 @@ fn an_open_call_goes_on_over_a_reload_and_through_a_drain(io: Io) {
     let mut proxy = ringway.start();
     let mut client = Http2Client::connect(proxy.address());
     let id = open(&mut client, "/pkg.Echo/Chat", &[]);
-    let mut say = |client: &mut Http2Client, number: u8| {
+    let say = |client: &mut Http2Client, number: u8| {
         client.send(&Frame::data(id, message(b"ping"), false));
         assert_eq!(client.until(0).payload, message(&[number]));
     };
