@@ -16,6 +16,7 @@ use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
 use super::spiffe::{self, Identity, WorkloadServers};
 use super::verify::{UpstreamVerifier, UpstreamVerify};
+use super::watch::{self, Stamp};
 use crate::config::EndpointConfig;
 use crate::io::Address;
 
@@ -57,6 +58,16 @@ struct Current {
     /// Offers HTTP/1.1 only.
     http1: Arc<ClientConfig>,
     certificate: Option<CertificateFacts>,
+    /// What the files looked like before they were read.
+    stamps: Vec<Stamp>,
+}
+
+impl ClientTlsConfig {
+    fn files(&self) -> Vec<&Path> {
+        let certificate = self.certificate.iter().flat_map(CertificateFiles::paths);
+        let trust = self.ca.iter().flatten().chain(&self.crl);
+        certificate.chain(trust).map(PathBuf::as_path).collect()
+    }
 }
 
 impl ClientTls {
@@ -103,9 +114,12 @@ impl ClientTls {
 
     /// The files whose change changes what endpoints are shown or whom is trusted.
     pub fn files(&self) -> Vec<&Path> {
-        let certificate = self.settings.certificate.iter().flat_map(CertificateFiles::paths);
-        let trust = self.settings.ca.iter().flatten().chain(&self.settings.crl);
-        certificate.chain(trust).map(PathBuf::as_path).collect()
+        self.settings.files()
+    }
+
+    /// What they looked like when they were read.
+    pub(super) fn stamps(&self) -> Vec<Stamp> {
+        self.current().stamps.clone()
     }
 
     /// Reads the files again. What they say is in force for handshakes from now on; connections stay as they are.
@@ -149,6 +163,7 @@ pub(crate) fn server_name(
 }
 
 fn read(settings: &ClientTlsConfig, problems: &mut Problems) -> Option<Current> {
+    let stamps = watch::stamps(&settings.files());
     let provider = provider::provider(&settings.cipher_suites, &settings.groups);
     let identity = settings.workload.as_deref().and_then(spiffe::current);
     let (chain, by_workload) = verifier(settings, identity.as_deref(), &provider, problems)?;
@@ -188,7 +203,7 @@ fn read(settings: &ClientTlsConfig, problems: &mut Problems) -> Option<Current> 
     };
     let mut http1 = config.clone();
     http1.alpn_protocols = provider::alpn(&["http/1.1".to_owned()]);
-    Some(Current { rustls: Arc::new(config), http1: Arc::new(http1), certificate })
+    Some(Current { rustls: Arc::new(config), http1: Arc::new(http1), certificate, stamps })
 }
 
 /// Verifies endpoints; with whether it does by the bundles of an identity.

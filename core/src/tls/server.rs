@@ -20,6 +20,7 @@ use super::select::HostCertificates;
 use super::spiffe::{self, Identity, WorkloadClients};
 use super::tickets::TicketKeys;
 use super::verify::DownstreamVerifier;
+use super::watch::{self, Stamp};
 use crate::acme::{AcmeChallenge, AcmeConfig};
 
 /// The settings of a listener's TLS, as the file has them.
@@ -98,6 +99,8 @@ struct Current {
     own_auths: Vec<Auth>,
     /// For the authority, where it validates by handshakes.
     authority: Option<Arc<ServerConfig>>,
+    /// What the files looked like before they were read.
+    stamps: Vec<Stamp>,
 }
 
 impl Current {
@@ -218,14 +221,12 @@ impl ServerTls {
 
     /// The files whose change changes what clients are shown or whom is trusted.
     pub fn files(&self) -> Vec<&Path> {
-        let issued = self.settings.acme.iter().map(|acme| &acme.file);
-        let certificates = self.settings.certificates.iter().flat_map(CertificateFiles::paths);
-        let auths = std::iter::once(&self.settings.client_auth).chain(self.settings.own_auths());
-        certificates
-            .chain(auths.flat_map(|auth| auth.ca.iter().chain(&auth.crl)))
-            .chain(issued)
-            .map(PathBuf::as_path)
-            .collect()
+        self.settings.files()
+    }
+
+    /// What they looked like when they were read.
+    pub(super) fn stamps(&self) -> Vec<Stamp> {
+        self.current().stamps.clone()
     }
 
     /// Reads the files again, with the ticket keys of what was in force before a reload.
@@ -261,6 +262,17 @@ impl ServerTls {
 }
 
 impl ServerTlsConfig {
+    fn files(&self) -> Vec<&Path> {
+        let certificates = self.certificates.iter().flat_map(CertificateFiles::paths);
+        let auths = std::iter::once(&self.client_auth).chain(self.own_auths());
+        let issued = self.acme.iter().map(|acme| &acme.file);
+        certificates
+            .chain(auths.flat_map(|auth| auth.ca.iter().chain(&auth.crl)))
+            .chain(issued)
+            .map(PathBuf::as_path)
+            .collect()
+    }
+
     /// The client authentications that certificates have of their own.
     fn own_auths(&self) -> impl Iterator<Item = &ClientAuthConfig> {
         self.certificates.iter().filter_map(|files| files.client_auth.as_ref())
@@ -269,6 +281,7 @@ impl ServerTlsConfig {
 
 /// Reads everything anew. Ticket keys of `before` are kept where whom to trust is the same.
 fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Problems) -> Option<Current> {
+    let stamps = watch::stamps(&settings.files());
     let provider = provider::provider(&settings.cipher_suites, &settings.groups);
     let mut hosts = HostCertificates::new(settings.strict_sni);
     let (mut facts, mut auths) = (Vec::new(), 0);
@@ -294,7 +307,8 @@ fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Pro
         let _ = hosts.add(&[], &identity.key, 0);
         facts.push(identity.facts.clone());
     }
-    build(settings, &provider, hosts, facts, before, problems)
+    let current = build(settings, &provider, hosts, facts, before, problems)?;
+    Some(Current { stamps, ..current })
 }
 
 /// What an authority has issued. Not yet, or nothing that can be used: it will be ordered anew.
@@ -329,7 +343,14 @@ fn build(
     let whole = own_auths.len() == settings.own_auths().count();
     let validated = settings.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01);
     let authority = if validated { authority::config(provider, problems) } else { None };
-    auth.filter(|_| whole).map(|auth| Current { hosts, certificates, auth, own_auths, authority })
+    auth.filter(|_| whole).map(|auth| Current {
+        hosts,
+        certificates,
+        auth,
+        own_auths,
+        authority,
+        stamps: Vec::new(),
+    })
 }
 
 fn build_auth(

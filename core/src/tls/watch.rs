@@ -13,7 +13,12 @@ use super::files::TlsProblem;
 use crate::config::Config;
 
 /// What a file looked like; `None` where it was not there.
-type Stamp = Option<(u64, i64, i64, u64)>;
+pub(super) type Stamp = Option<(u64, i64, i64, u64)>;
+
+/// What files look like now. It is asked before they are read: what changes meanwhile is seen as a change later.
+pub(super) fn stamps(files: &[&Path]) -> Vec<Stamp> {
+    files.iter().map(|path| stamp(path)).collect()
+}
 
 /// What the files of each listener and cluster looked like.
 #[derive(Debug, Default)]
@@ -25,8 +30,8 @@ pub struct Watcher {
 struct Seen {
     /// In the last look.
     last: Vec<Stamp>,
-    /// When they were read.
-    read: Vec<Stamp>,
+    /// When they could not be used: they are not tried again as they are.
+    failed: Option<Vec<Stamp>>,
 }
 
 /// What came of files that had changed.
@@ -46,39 +51,41 @@ impl Watcher {
         for listener in &config.listeners {
             let Some(tls) = &listener.tls else { continue };
             let of = format!("listener {}", listener.name);
-            let (seen, changed) = self.changed(&of, &tls.files());
-            if changed {
-                swaps.push(Swap { of: of.clone(), result: tls.reread() });
-            }
-            now.insert(of, seen);
+            let look = Look { files: &tls.files(), in_force: tls.stamps(), reread: &|| tls.reread() };
+            now.insert(of.clone(), self.follow(of, &look, &mut swaps));
         }
         for cluster in &config.clusters {
             let Some(tls) = &cluster.tls else { continue };
             let of = format!("cluster {}", cluster.name);
-            let (seen, changed) = self.changed(&of, &tls.files());
-            if changed {
-                swaps.push(Swap { of: of.clone(), result: tls.reread() });
-            }
-            now.insert(of, seen);
+            let look = Look { files: &tls.files(), in_force: tls.stamps(), reread: &|| tls.reread() };
+            now.insert(of.clone(), self.follow(of, &look, &mut swaps));
         }
         // Those of listeners and clusters that are gone are forgotten.
         self.seen = now;
         swaps
     }
 
-    /// What the files look like now, and whether they are to be read again. The first look only remembers: they were
-    /// read a moment ago.
-    fn changed(&mut self, of: &str, files: &[&Path]) -> (Seen, bool) {
-        let stamps: Vec<Stamp> = files.iter().map(|path| stamp(path)).collect();
-        match self.seen.remove(of) {
-            Some(before) if before.read.len() == stamps.len() => {
-                let changed = stamps != before.read && stamps == before.last;
-                let read = if changed { stamps.clone() } else { before.read };
-                (Seen { last: stamps, read }, changed)
-            }
-            _ => (Seen { last: stamps.clone(), read: stamps }, false),
+    /// Reads the files again where they differ from those in force and have been still since the last look.
+    fn follow(&mut self, of: String, look: &Look<'_>, swaps: &mut Vec<Swap>) -> Seen {
+        let now = stamps(look.files);
+        let before = self.seen.remove(&of);
+        let still = before.as_ref().is_some_and(|before| before.last == now);
+        let mut failed = before.and_then(|before| before.failed).filter(|failed| *failed == now);
+        if still && now != look.in_force && failed.is_none() {
+            let result = (look.reread)();
+            failed = result.is_err().then(|| now.clone());
+            swaps.push(Swap { of, result });
         }
+        Seen { last: now, failed }
     }
+}
+
+/// The files of one listener or cluster.
+struct Look<'a> {
+    files: &'a [&'a Path],
+    /// What they looked like when they were read.
+    in_force: Vec<Stamp>,
+    reread: &'a dyn Fn() -> Result<Vec<TlsProblem>, Vec<TlsProblem>>,
 }
 
 fn stamp(path: &Path) -> Stamp {
