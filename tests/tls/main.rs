@@ -11,4 +11,6 @@ mod origins;
 mod passthrough;
 mod raw;
 mod site;
+mod swaps;
 mod tickets;
+mod told;
