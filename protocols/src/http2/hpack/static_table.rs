@@ -108,7 +108,7 @@ static ENTRIES: [StaticEntry; 61] = [
     field(b"retry-after: \r\n", FieldKind::Other),
     field(b"server: \r\n", FieldKind::Server),
     field(b"set-cookie: \r\n", FieldKind::SetCookie),
-    field(b"strict-transport-security: \r\n", FieldKind::Other),
+    field(b"strict-transport-security: \r\n", FieldKind::StrictTransportSecurity),
     field(b"transfer-encoding: \r\n", FieldKind::TransferEncoding),
     field(b"user-agent: \r\n", FieldKind::UserAgent),
     field(b"vary: \r\n", FieldKind::Vary),
