@@ -1,13 +1,17 @@
 //! The tree of a file → typed values that remember where they were written. Every error of the file is found in one
 //! walk; what names something else is checked afterwards, in [`super::check`].
 
+mod cluster;
+mod listener;
+mod route;
+
 use std::rc::Rc;
 
-use super::error::{ConfigError, Findings, did_you_mean, quote};
-use super::layer::Own;
-use super::settings::{Id, Scope, Setting};
-use super::tree::{Content, Mark, Node, SourceFile};
-use super::value::{Kind, Mismatch, Value};
+use crate::config::error::{ConfigError, Findings, did_you_mean, quote};
+use crate::config::layer::Own;
+use crate::config::settings::{Scope, Setting};
+use crate::config::tree::{Content, Mark, Node, SourceFile};
+use crate::config::value::{Kind, Mismatch, Value};
 
 /// Lists of a file: bounds on what is held and compared.
 const LISTENERS_MAX: usize = 256;
@@ -15,16 +19,20 @@ const CLUSTERS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 50_000;
 const ITEMS_MAX: usize = 10_000;
 
+pub(super) use cluster::FileCluster;
+pub(super) use listener::{FileClientAuth, FileListener, FileTls};
+pub(super) use route::FileRoute;
+
 /// A value with the place where it was written.
 #[derive(Debug, Clone)]
-pub(super) struct At<T> {
+pub(in crate::config) struct At<T> {
     pub value: T,
     pub at: Mark,
 }
 
 /// What a file says.
 #[derive(Debug, Default)]
-pub(super) struct FileConfig {
+pub(in crate::config) struct FileConfig {
     pub process: Own,
     /// Defaults of listeners, clusters and routes.
     pub defaults: Own,
@@ -33,73 +41,8 @@ pub(super) struct FileConfig {
     pub routes: Vec<FileRoute>,
 }
 
-#[derive(Debug)]
-pub(super) struct FileListener {
-    pub index: usize,
-    pub at: Mark,
-    pub name: Option<At<String>>,
-    pub bind: Option<At<String>>,
-    /// `tcp.to`
-    pub tcp_to: Option<At<String>>,
-    /// `tcp.sni`: names and clusters.
-    pub tcp_sni: Vec<(At<String>, At<String>)>,
-    /// `None`: plain text.
-    pub tls: Option<FileTls>,
-    pub own: Own,
-}
-
-/// What a listener's `tls` has besides settings.
-#[derive(Debug)]
-pub(super) struct FileTls {
-    pub at: Mark,
-    pub certificates: Vec<FileCertificate>,
-}
-
-#[derive(Debug)]
-pub(super) struct FileCertificate {
-    pub at: Mark,
-    pub cert: Option<At<String>>,
-    pub key: Option<At<String>>,
-    pub ocsp: Option<At<String>>,
-    pub hosts: Vec<At<String>>,
-    pub client_auth: Option<FileClientAuth>,
-}
-
-/// What clients of one certificate are asked for; what is left out is as for the listener.
-#[derive(Debug)]
-pub(super) struct FileClientAuth {
-    pub mode: Option<At<String>>,
-    pub ca: Option<Vec<At<String>>>,
-    pub crl: Option<Vec<At<String>>>,
-    pub identity: Option<Vec<At<String>>>,
-}
-
-#[derive(Debug)]
-pub(super) struct FileCluster {
-    pub index: usize,
-    pub at: Mark,
-    pub name: Option<At<String>>,
-    pub endpoints: Option<Vec<At<String>>>,
-    pub own: Own,
-}
-
-#[derive(Debug)]
-pub(super) struct FileRoute {
-    pub index: usize,
-    pub at: Mark,
-    pub name: Option<At<String>>,
-    pub listeners: Vec<At<String>>,
-    pub hosts: Vec<At<String>>,
-    /// Empty: every path.
-    pub prefixes: Vec<At<String>>,
-    pub to: Option<At<String>>,
-    pub own: Own,
-    /// Something in it is wrong: what it matches is not known.
-    pub(super) broken: bool,
-}
-
 /// Walks a tree.
-pub(super) struct Walk<'a> {
+pub(in crate::config) struct Walk<'a> {
     pub file: &'a SourceFile,
     pub errors: &'a mut Findings,
 }
@@ -117,44 +60,10 @@ const TOP: Structure = Structure {
     keys: &["defaults", "listeners", "clusters", "routes"],
     later: &[("policies", ""), ("discovery", ""), ("tracing", "")],
 };
-const LISTENER: Structure = Structure {
-    scope: Scope::Listener,
-    keys: &["name", "bind", "tcp.to", "tcp.sni", "tls.certificates"],
-    later: &[("policies", "")],
-};
-const CLUSTER: Structure = Structure {
-    scope: Scope::Cluster,
-    keys: &["name", "endpoints"],
-    later: &[
-        ("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`"),
-        ("outlier", ""),
-        ("limits", "`pool.connections` bounds the connections of an endpoint"),
-    ],
-};
-const ROUTE: Structure = Structure {
-    scope: Scope::Route,
-    keys: &["name", "listeners", "hosts", "match", "to"],
-    later: &[("policies", ""), ("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
-};
-const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts", "client_auth"];
-const CLIENT_AUTH: &[&str] = &["mode", "ca", "crl", "identity"];
-const CERTIFICATES_MAX: usize = 10_000;
-const MATCH: (&[&str], &[(&str, &str)]) = (
-    &["path"],
-    &[
-        ("methods", ""),
-        ("headers", ""),
-        ("query", ""),
-        ("grpc", ""),
-        ("host", "hosts are listed in the route: `hosts:`"),
-    ],
-);
-const PATH: (&[&str], &[(&str, &str)]) =
-    (&["prefix"], &[("exact", "only `prefix`"), ("regex", "only `prefix`")]);
 
 impl Walk<'_> {
     /// The whole file.
-    pub(super) fn read(&mut self, root: &Rc<Node>) -> FileConfig {
+    pub(in crate::config) fn read(&mut self, root: &Rc<Node>) -> FileConfig {
         let mut config = FileConfig::default();
         let Some(keys) = self.section(root, "", &TOP, &mut config.process) else { return config };
         for (key, path, node) in keys {
@@ -185,181 +94,6 @@ impl Walk<'_> {
                 None => self.unknown_key(entry.key_at, &path, &entry.key, &names, &[]),
             }
         }
-    }
-
-    fn listener(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileListener> {
-        let mut item = FileListener {
-            index,
-            at: node.at,
-            name: None,
-            bind: None,
-            tls: None,
-            tcp_to: None,
-            tcp_sni: Vec::new(),
-            own: Own::default(),
-        };
-        // A group without anything in it is there all the same.
-        if let Some(tls) = entry(node, "tls") {
-            item.tls = Some(FileTls { at: tls.key_at, certificates: Vec::new() });
-        }
-        for (key, path, node) in self.section(node, path, &LISTENER, &mut item.own)? {
-            match key {
-                "name" => item.name = self.name(&node, &path),
-                "tcp.to" => item.tcp_to = self.text(&node, &path, "the name of one cluster"),
-                "tcp.sni" => item.tcp_sni = self.server_names(&node, &path),
-                "tls.certificates" => {
-                    let certificates = self.each(&node, &path, CERTIFICATES_MAX, Self::certificate);
-                    if let Some(tls) = &mut item.tls {
-                        tls.certificates = certificates;
-                    }
-                }
-                _ => {
-                    item.bind = self.text(
-                        &node,
-                        &path,
-                        "ADDRESS:PORT such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path",
-                    )
-                }
-            }
-        }
-        self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(item.bind.is_some(), &item.at, path, "bind", node);
-        Some(item)
-    }
-
-    /// `sni: { shop.example.com: shop, "*.example.com": other }`
-    fn server_names(&mut self, node: &Rc<Node>, path: &str) -> Vec<(At<String>, At<String>)> {
-        let mut names = Vec::new();
-        let Some(entries) = self.map(node, path) else { return names };
-        if entries.len() > ITEMS_MAX {
-            let (place, found) = (self.file.place(node.at), entries.len().to_string());
-            self.errors.push(ConfigError::mismatch(place, path, format!("at most {ITEMS_MAX} names"), found));
-            return names;
-        }
-        for entry in entries {
-            let path = join(path, &entry.key);
-            if let Some(cluster) = self.text(&entry.value, &path, "the name of one cluster") {
-                names.push((At { value: entry.key.clone(), at: entry.key_at }, cluster));
-            }
-        }
-        names
-    }
-
-    /// One item of `tls.certificates`.
-    fn certificate(&mut self, _: usize, node: &Rc<Node>, path: &str) -> Option<FileCertificate> {
-        let mut item = FileCertificate {
-            at: node.at,
-            cert: None,
-            key: None,
-            ocsp: None,
-            hosts: Vec::new(),
-            client_auth: None,
-        };
-        for (key, path, node) in self.keys(node, path, CERTIFICATE, &[])? {
-            match key {
-                "cert" => item.cert = self.path(&node, &path),
-                "key" => item.key = self.path(&node, &path),
-                "ocsp" => item.ocsp = self.path(&node, &path),
-                "client_auth" => item.client_auth = self.client_auth(&node, &path),
-                _ => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
-            }
-        }
-        self.require(item.cert.is_some(), &item.at, path, "cert", node);
-        self.require(item.key.is_some(), &item.at, path, "key", node);
-        Some(item)
-    }
-
-    fn client_auth(&mut self, node: &Rc<Node>, path: &str) -> Option<FileClientAuth> {
-        let mut auth = FileClientAuth { mode: None, ca: None, crl: None, identity: None };
-        for (key, path, node) in self.keys(node, path, CLIENT_AUTH, &[])? {
-            match key {
-                "mode" => auth.mode = self.text(&node, &path, "none, optional, required"),
-                "ca" => auth.ca = self.texts(&node, &path, "the path of a file"),
-                "crl" => auth.crl = self.texts(&node, &path, "the path of a file"),
-                _ => auth.identity = self.texts(&node, &path, "a SPIFFE ID"),
-            }
-        }
-        Some(auth)
-    }
-
-    fn cluster(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileCluster> {
-        let mut item = FileCluster { index, at: node.at, name: None, endpoints: None, own: Own::default() };
-        // `tls: {}` says that there is TLS.
-        if let Some(tls) = entry(node, "tls").filter(|tls| matches!(tls.value.content, Content::Map(_)))
-            && entry(&tls.value, "enabled").is_none()
-        {
-            item.own.set(Id::UpstreamTls, Value::Bool(true), tls.key_at);
-        }
-        for (key, path, node) in self.section(node, path, &CLUSTER, &mut item.own)? {
-            match key {
-                "name" => item.name = self.name(&node, &path),
-                _ => item.endpoints = self.texts(&node, &path, "HOST:PORT or unix:/path"),
-            }
-        }
-        self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(item.endpoints.is_some(), &item.at, path, "endpoints", node);
-        Some(item)
-    }
-
-    fn route(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileRoute> {
-        let mut item = FileRoute {
-            index,
-            at: node.at,
-            name: None,
-            listeners: Vec::new(),
-            hosts: Vec::new(),
-            prefixes: Vec::new(),
-            to: None,
-            own: Own::default(),
-            broken: false,
-        };
-        let errors_before = self.errors.count();
-        for (key, path, node) in self.section(node, path, &ROUTE, &mut item.own)? {
-            match key {
-                "name" => item.name = self.name(&node, &path),
-                "listeners" => {
-                    item.listeners = self.texts(&node, &path, "the name of a listener").unwrap_or_default()
-                }
-                "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
-                "match" => item.prefixes = self.matches(&node, &path),
-                _ => item.to = self.target(&node, &path),
-            }
-        }
-        self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(item.to.is_some(), &item.at, path, "to", node);
-        item.broken = self.errors.count() > errors_before;
-        Some(item)
-    }
-
-    /// `match: [{ path: { prefix: /x } }]`
-    fn matches(&mut self, node: &Rc<Node>, path: &str) -> Vec<At<String>> {
-        self.each(node, path, ITEMS_MAX, |walk, _, node, path| {
-            let mut prefix = None;
-            for (key, path, node) in walk.keys(node, path, MATCH.0, MATCH.1)? {
-                if key != "path" {
-                    continue;
-                }
-                for (_, path, node) in walk.keys(&node, &path, PATH.0, PATH.1)? {
-                    prefix = walk.text(&node, &path, "a path such as /checkout");
-                }
-            }
-            // A match without a path is any path.
-            Some(prefix.unwrap_or(At { value: "/".to_owned(), at: node.at }))
-        })
-    }
-
-    /// `to: NAME`
-    fn target(&mut self, node: &Rc<Node>, path: &str) -> Option<At<String>> {
-        if let Content::List(items) = &node.content {
-            let weighted = items.iter().any(|item| matches!(item.content, Content::Map(_)));
-            let hint = weighted
-                .then(|| "several clusters with weights are not supported by this version".to_owned());
-            let error =
-                ConfigError::mismatch(self.file.place(node.at), path, "the name of one cluster", "a list");
-            self.errors.push(error.hint(hint));
-            return None;
-        }
-        self.text(node, path, "the name of one cluster")
     }
 
     /// One item of a list or the top: settings of its scope go to `own`, other keys are returned.
@@ -487,7 +221,7 @@ impl Walk<'_> {
         Some(keys)
     }
 
-    fn map<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [super::tree::Entry]> {
+    fn map<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [crate::config::tree::Entry]> {
         if let Content::Map(entries) = &node.content {
             return Some(entries);
         }
@@ -603,7 +337,7 @@ impl Walk<'_> {
 }
 
 /// The entry of a mapping.
-fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n super::tree::Entry> {
+fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n crate::config::tree::Entry> {
     match &node.content {
         Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
         _ => None,
