@@ -9,3 +9,4 @@ pub mod path;
 pub mod request_id;
 pub mod route;
 pub mod spiffe;
+pub mod split;

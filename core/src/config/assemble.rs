@@ -17,7 +17,7 @@ use super::load::place_of;
 use super::settings::{Id, Setting};
 use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
-use super::{ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, built};
+use super::{ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, Targets, built};
 use crate::io::Address;
 use crate::tls::ClientTls;
 
@@ -232,10 +232,8 @@ impl<'a> Assembly<'a> {
             let path = format!("routes[{}]", route.index);
             let findings_before = self.findings.count();
             let name = self.add_name(&mut names, &route.name, &path, index);
-            let cluster = route
-                .to
-                .as_ref()
-                .and_then(|to| clusters.find(self.file, format!("{path}.to"), to, self.findings));
+            let targets = Arc::new(self.targets(route, clusters));
+            self.one_sticky(route, &path);
             let on = route.listeners.iter().enumerate().filter_map(|(at, listener)| {
                 listeners.find(self.file, format!("{path}.listeners[{at}]"), listener, self.findings)
             });
@@ -252,7 +250,7 @@ impl<'a> Assembly<'a> {
                     listeners: on.clone(),
                     hosts: hosts.clone(),
                     path_prefix: prefix,
-                    cluster: cluster.unwrap_or_default(),
+                    targets: Arc::clone(&targets),
                 };
                 let own_name = if at == 0 { name.clone() } else { format!("{name}[{at}]") };
                 routes.push(Arc::new(build::route(
@@ -264,6 +262,45 @@ impl<'a> Assembly<'a> {
             }
         }
         (routes, owns)
+    }
+
+    fn targets(&mut self, route: &FileRoute, clusters: &Names<'a>) -> Targets {
+        let mut found: Vec<(usize, &str, u32)> = Vec::new();
+        for target in &route.to {
+            let name = &target.cluster;
+            let index = clusters.find(self.file, target.key.clone(), name, self.findings);
+            let Some(index) = index else { continue };
+            if found.iter().any(|(other, ..)| *other == index) {
+                let problem = format!("the cluster {} is here twice", quote(&name.value));
+                self.findings.push(ConfigError::new(self.file.place(name.at), target.key.clone(), problem));
+            }
+            found.push((index, &name.value, target.weight));
+        }
+        if let Some(first) = route.to.first()
+            && route.to.iter().all(|target| target.weight == 0)
+        {
+            let place = self.file.place(first.at);
+            let key = format!("routes[{}].to", route.index);
+            self.findings.push(ConfigError::mismatch(place, key, "at least one weight above 0", "none"));
+        }
+        Targets::new(found)
+    }
+
+    /// A client is kept with a target by one thing only.
+    fn one_sticky(&mut self, route: &FileRoute, path: &str) {
+        let view = View { base: self.base, own: &route.own };
+        let given = [view.text(Id::StickyHeader).is_some(), view.text(Id::StickyCookie).is_some()];
+        let given = given.into_iter().chain([view.bool(Id::StickyClient)]).filter(|given| *given).count();
+        let at = Where { file: self.file, path, at: route.at };
+        for id in [Id::StickyHeader, Id::StickyCookie] {
+            if view.text(id).is_some_and(|name| super::value::parse_token(&name).is_none()) {
+                self.findings.push(at.error(id, &view, "this is no name of a header or a cookie"));
+            }
+        }
+        if given > 1 {
+            let problem = "only one of `header`, `cookie` and `client` keeps a client with a target";
+            self.findings.push(at.error(Id::StickyClient, &view, problem));
+        }
     }
 
     /// The match table. What it refuses beyond the checks above is an error too.

@@ -1,8 +1,10 @@
 //! Values → the [`super::Config`] that the data path reads. What does not fit together is found in [`super::check`].
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ringway_policies::path::{EncodedSlash, PathRules};
+use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
@@ -15,7 +17,7 @@ use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
     EndpointConfig, ForwardedConfig, ForwardedStyle, GrpcRouteConfig, HealthConfig, Http2Config, IoChoice,
     ListenerConfig, ListenerLimits, MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion,
-    RouteConfig, ServerNames, TcpConfig, UpstreamProtocol,
+    RouteConfig, ServerNames, Targets, TcpConfig, UpstreamProtocol,
 };
 use crate::access_log;
 use crate::io::Address;
@@ -339,7 +341,7 @@ pub(super) struct RouteParts {
     pub listeners: Vec<usize>,
     pub hosts: Vec<String>,
     pub path_prefix: String,
-    pub cluster: usize,
+    pub targets: Arc<Targets>,
 }
 
 /// Builds a route.
@@ -349,7 +351,8 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         listeners: parts.listeners,
         hosts: parts.hosts,
         path_prefix: parts.path_prefix,
-        cluster: parts.cluster,
+        targets: parts.targets,
+        sticky: sticky(view),
         timeout: view.duration(Id::RequestTimeout),
         upgrades: view.tokens(Id::Upgrades),
         tunnel_idle_timeout: view.duration(Id::TunnelIdleTimeout),
@@ -361,4 +364,12 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
             web_origins: view.tokens(Id::GrpcWebOrigins),
         },
     }
+}
+
+/// What keeps a client with one target. That only one is set is checked elsewhere.
+fn sticky(view: &View<'_>) -> Option<SplitKey> {
+    let header = view.text(Id::StickyHeader).map(|name| SplitKey::Header(name.to_ascii_lowercase()));
+    let cookie = view.text(Id::StickyCookie).map(SplitKey::Cookie);
+    let client = view.bool(Id::StickyClient).then_some(SplitKey::Client);
+    header.or(cookie).or(client)
 }

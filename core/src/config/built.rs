@@ -10,10 +10,11 @@ pub use ringway_policies::cidr::{Cidr, CidrSet};
 pub use ringway_policies::forwarded::ForwardedStyle;
 pub use ringway_policies::path::PathRules;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+pub use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http2::ConnectionConfig;
 
-use super::{ConfigError, Layer, Own};
+use super::{ConfigError, Layer, Own, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -339,8 +340,9 @@ pub struct RouteConfig {
     pub hosts: Vec<String>,
     /// A prefix of whole path segments; `/` matches all.
     pub path_prefix: String,
-    /// Index into `Config::clusters`.
-    pub cluster: usize,
+    pub targets: Arc<Targets>,
+    /// What keeps a client with one of the targets.
+    pub sticky: Option<SplitKey>,
     /// The whole exchange, from the end of the request head; zero is unlimited.
     pub timeout: Duration,
     /// `Upgrade` tokens that may become a tunnel, lower case.

@@ -231,8 +231,10 @@ pub(super) fn warnings(
     let mut used = vec![false; config.clusters.len()];
     let mut served = vec![false; config.listeners.len()];
     for route in &config.routes {
-        if let Some(used) = used.get_mut(route.cluster) {
-            *used = true;
+        for cluster in route.targets.clusters() {
+            if let Some(used) = used.get_mut(cluster) {
+                *used = true;
+            }
         }
         if route.listeners.is_empty() {
             served.fill(true);

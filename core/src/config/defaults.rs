@@ -8,7 +8,7 @@ use super::error::{Findings, Place};
 use super::layer::Layer;
 use super::{
     BufferConfig, ClusterConfig, Config, EndpointConfig, ForwardedConfig, ListenerConfig, ListenerLimits,
-    PoolConfig, ProcessConfig, RouteConfig, Sources,
+    PoolConfig, ProcessConfig, RouteConfig, Sources, Targets,
 };
 use crate::io::Address;
 
@@ -51,7 +51,8 @@ impl ClusterConfig {
 impl RouteConfig {
     /// A route that takes every request of every listener to one cluster.
     pub fn catch_all(name: &str, cluster: usize) -> Self {
-        let parts = RouteParts { path_prefix: "/".to_owned(), cluster, ..RouteParts::default() };
+        let targets = Arc::new(Targets::one(cluster));
+        let parts = RouteParts { path_prefix: "/".to_owned(), targets, ..RouteParts::default() };
         build::route(name.to_owned(), parts, &build::all(&Layer::default()))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::layer::{Own, View};
 use super::settings::{Scope, Setting};
 use super::value::{Kind, Value};
-use super::{Config, EndpointConfig};
+use super::{Config, EndpointConfig, Targets};
 
 static NOTHING_OWN: Own = Own::new();
 
@@ -47,10 +47,24 @@ impl Config {
                 item.insert("listeners".to_owned(), json!(listeners));
                 item.insert("hosts".to_owned(), json!(route.hosts));
                 item.insert("path_prefix".to_owned(), json!(route.path_prefix));
-                item.insert("to".to_owned(), json!(self.clusters.get(route.cluster).map(|cluster| &cluster.name)));
+                item.insert("to".to_owned(), self.show_targets(&route.targets));
                 item
             }),
         })
+    }
+
+    /// The name of one cluster, or the list with the weights in force.
+    fn show_targets(&self, targets: &Targets) -> Json {
+        let weights = self.weights(targets);
+        match weights.as_slice() {
+            [(name, ..)] => json!(name),
+            several => several
+                .iter()
+                .map(|(name, weight, written)| {
+                    json!({ "cluster": name, "weight": weight, "weight_of_file": written })
+                })
+                .collect(),
+        }
     }
 
     fn cluster_name(&self, index: Option<usize>) -> Option<&str> {

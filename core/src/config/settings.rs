@@ -384,6 +384,12 @@ settings! {
 
     /// The whole exchange, from the end of the request head; later is 504.
     RequestTimeout: Route "timeout" "request-timeout", time_or_unlimited(1, 30 * DAY), &[], "0", Reload;
+    /// With several targets: the header whose value decides which of them a request goes to, always the same for the same value.
+    StickyHeader: Route "sticky.header" "sticky-header", Kind::Text, &["none"], "none", Reload;
+    /// With several targets: the cookie whose value decides which of them a request goes to.
+    StickyCookie: Route "sticky.cookie" "sticky-cookie", Kind::Text, &["none"], "none", Reload;
+    /// With several targets: whether the client's address decides which of them a request goes to.
+    StickyClient: Route "sticky.client" "sticky-client", Kind::Bool, &[], "false", Reload;
     /// `Upgrade` tokens that may become a tunnel; `off` for none.
     Upgrades: Route "upgrades" "upgrades", Kind::Tokens, &["off"], "websocket", Reload;
     /// How long a tunnel may be silent.

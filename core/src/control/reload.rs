@@ -159,6 +159,7 @@ impl Reloader {
             return Err(format!("sockets for {} workers were bound, there are {workers}", sockets.len()));
         }
         sockets.resize_with(workers, Vec::new);
+        config.keep_weights(&current.config);
         let labels = control.stats.labels(&config);
         let resolved = control.names.known(&config);
         let next = Arc::new(Generation { config: Arc::new(config), labels, resolved });

@@ -35,7 +35,7 @@ impl<'a> Exchange<'a> {
         let mut trial = self.first_trial(cluster);
         loop {
             let origin =
-                self.checkout(cluster, self.place(route), trial.source, self.asked(route, &trial)).await?;
+                self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await?;
             let result = match origin {
                 Origin::Http1(upstream) if self.head.method == Method::Connect => {
                     return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
@@ -69,7 +69,7 @@ impl<'a> Exchange<'a> {
         let mut trial = self.first_trial(cluster);
         loop {
             let result = match self
-                .checkout(cluster, self.place(route), trial.source, self.asked(route, &trial))
+                .checkout(cluster, self.place(), trial.source, self.asked(route, &trial))
                 .await?
             {
                 Origin::Http1(upstream) if self.head.method == Method::Connect => {
@@ -107,8 +107,7 @@ impl<'a> Exchange<'a> {
         self.check_tls()?;
         let route = self.find_route()?;
         self.check_allowed(route)?;
-        let cluster = self.view.clusters.get(route.cluster).ok_or(Reason::NoEndpoint)?;
-        self.record.cluster.set(Some(route.cluster));
+        let cluster = self.choose_target(route)?;
         if !route.timeout.is_zero() {
             self.deadline.set(Some(self.record.head_received + route.timeout));
         }
@@ -118,8 +117,20 @@ impl<'a> Exchange<'a> {
         Ok((route, cluster))
     }
 
-    fn place(&self, route: &RouteConfig) -> Place {
-        Place { generation: self.view.config().generation, cluster: route.cluster }
+    /// Which of the route's clusters gets the request, whatever becomes of it.
+    fn choose_target(&self, route: &RouteConfig) -> Result<&'a Cluster, Failure> {
+        let several = route.targets.list.len() > 1;
+        let key = route.sticky.as_ref().filter(|_| several);
+        let key = key.and_then(|key| key.hash(self.head, self.bytes, self.client_ip.get()));
+        let target = route.targets.choose(key, || self.worker.random()).or(route.targets.list.first());
+        let index = target.ok_or(Reason::NoEndpoint)?.cluster;
+        self.record.cluster.set(Some(index));
+        Ok(self.view.clusters.get(index).ok_or(Reason::NoEndpoint)?)
+    }
+
+    fn place(&self) -> Place {
+        let cluster = self.record.cluster.get().unwrap_or_default();
+        Place { generation: self.view.config().generation, cluster }
     }
 
     fn asked<'t>(&self, route: &RouteConfig, trial: &'t Trial<'a>) -> Asked<'t> {

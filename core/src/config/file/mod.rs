@@ -4,6 +4,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod route_target;
 
 use std::rc::Rc;
 

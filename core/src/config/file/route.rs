@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use super::route_target::FileTarget;
 use super::{At, ITEMS_MAX, Structure, Walk};
-use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
-use crate::config::tree::{Content, Mark, Node};
+use crate::config::tree::{Mark, Node};
 
 #[derive(Debug)]
 pub(in crate::config) struct FileRoute {
@@ -17,7 +17,7 @@ pub(in crate::config) struct FileRoute {
     pub hosts: Vec<At<String>>,
     /// Empty: every path.
     pub prefixes: Vec<At<String>>,
-    pub to: Option<At<String>>,
+    pub to: Vec<FileTarget>,
     pub own: Own,
     /// Something in it is wrong: what it matches is not known.
     pub(in crate::config) broken: bool,
@@ -50,7 +50,7 @@ impl Walk<'_> {
             listeners: Vec::new(),
             hosts: Vec::new(),
             prefixes: Vec::new(),
-            to: None,
+            to: Vec::new(),
             own: Own::default(),
             broken: false,
         };
@@ -63,11 +63,11 @@ impl Walk<'_> {
                 }
                 "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
                 "match" => item.prefixes = self.matches(&node, &path),
-                _ => item.to = self.target(&node, &path),
+                _ => item.to = self.targets(&node, &path),
             }
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(item.to.is_some(), &item.at, path, "to", node);
+        self.require(!item.to.is_empty(), &item.at, path, "to", node);
         item.broken = self.errors.count() > errors_before;
         Some(item)
     }
@@ -87,19 +87,5 @@ impl Walk<'_> {
             // A match without a path is any path.
             Some(prefix.unwrap_or(At { value: "/".to_owned(), at: node.at }))
         })
-    }
-
-    /// `to: NAME`
-    fn target(&mut self, node: &Rc<Node>, path: &str) -> Option<At<String>> {
-        if let Content::List(items) = &node.content {
-            let weighted = items.iter().any(|item| matches!(item.content, Content::Map(_)));
-            let hint = weighted
-                .then(|| "several clusters with weights are not supported by this version".to_owned());
-            let error =
-                ConfigError::mismatch(self.file.place(node.at), path, "the name of one cluster", "a list");
-            self.errors.push(error.hint(hint));
-            return None;
-        }
-        self.text(node, path, "the name of one cluster")
     }
 }
