@@ -132,9 +132,10 @@ impl Config {
         let written = |config: &Config, route: &RouteConfig| -> Vec<(String, u32)> {
             config.weights(&route.targets).into_iter().map(|(name, _, written)| (name, written)).collect()
         };
-        let changed = old.routes.iter().filter(|route| {
-            route.targets.list.iter().any(|target| target.weight() != target.written)
-        });
+        let changed = old
+            .routes
+            .iter()
+            .filter(|route| route.targets.list.iter().any(|target| target.weight() != target.written));
         for before in changed {
             let Some(after) = self.routes.iter().find(|route| route.name == before.name) else { continue };
             if written(self, after) == written(old, before) {

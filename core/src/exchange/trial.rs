@@ -68,15 +68,13 @@ impl<'a> Exchange<'a> {
         }
         let mut trial = self.first_trial(cluster);
         loop {
-            let result = match self
-                .checkout(cluster, self.place(), trial.source, self.asked(route, &trial))
-                .await?
-            {
-                Origin::Http1(upstream) if self.head.method == Method::Connect => {
-                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
-                }
-                origin => self.translate(origin, &mut trial.body, cluster, route, response).await,
-            };
+            let result =
+                match self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await? {
+                    Origin::Http1(upstream) if self.head.method == Method::Connect => {
+                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
+                    }
+                    origin => self.translate(origin, &mut trial.body, cluster, route, response).await,
+                };
             match result {
                 Ok(_) => return Ok(()),
                 Err(error) => self.try_again(&mut trial, error)?,

@@ -61,7 +61,8 @@ impl Walk<'_> {
         let text = self.text(node, path, &expected)?;
         let number = text.value.parse::<u32>().ok().filter(|weight| *weight <= WEIGHT_MAX);
         if number.is_none() {
-            let hint = text.value.ends_with('%').then(|| "weights are shares of their sum: write `90`".to_owned());
+            let hint =
+                text.value.ends_with('%').then(|| "weights are shares of their sum: write `90`".to_owned());
             let error = ConfigError::mismatch(self.file.place(text.at), path, expected, quote(&text.value));
             self.errors.push(error.hint(hint));
         }
