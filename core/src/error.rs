@@ -69,6 +69,11 @@ pub enum Reason {
     ServerNameUnknown,
     UpstreamNotGrpc,
     UpstreamNoGrpcStatus,
+    RateLimited,
+    Unauthenticated,
+    Forbidden,
+    ConcurrencyLimit,
+    FaultInjected,
     Internal,
 }
 
@@ -165,6 +170,11 @@ reasons! {
     ServerNameUnknown "server_name_unknown" 404 Client Unimplemented "no cluster serves the server name of the TLS handshake";
     UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
     UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
+    RateLimited "rate_limited" 429 Client ResourceExhausted "more requests than the rate limit allows";
+    Unauthenticated "unauthenticated" 401 Client Unauthenticated "the request does not say, or not rightly, who sends it";
+    Forbidden "forbidden" 403 Client PermissionDenied "whoever sends the request may not do this";
+    ConcurrencyLimit "concurrency_limit" 503 Proxy ResourceExhausted "too many requests are under way";
+    FaultInjected "fault_injected" 503 Proxy Unavailable "the fault was asked for by the configuration";
     Internal "internal" 500 Proxy Internal "the proxy met an error of its own";
 }
 

@@ -97,11 +97,7 @@ impl LocalReply<'_> {
     /// The rest of the head, whatever it is the head of.
     fn render_common(&self, out: &mut Vec<u8>) {
         let reason = self.failure.reason;
-        // RFC 9110 section 6.6.1: here Ringway is the origin of the message.
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut date = String::with_capacity(32);
-        date::push_http(&mut date, since_1970.as_secs());
-        let _ = write!(out, "date: {date}\r\n");
+        push_date(out);
         if self.reason_header {
             let _ = write!(out, "x-ringway-reason: {}\r\n", reason.code());
         }
@@ -127,6 +123,15 @@ impl LocalReply<'_> {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// RFC 9110 section 6.6.1: here Ringway is the origin of the message.
+pub fn push_date(out: &mut Vec<u8>) {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut date = String::with_capacity(32);
+    date::push_http(&mut date, since_1970.as_secs());
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "date: {date}\r\n");
 }
 
 /// The answer to a connection that is refused before a request was read.

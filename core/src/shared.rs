@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::io::Address;
 use crate::io::mailbox::Sender;
@@ -16,6 +17,8 @@ use crate::worker::Message;
 /// State of the process that every worker sees.
 pub struct Shared {
     pub workers: Vec<WorkerSlot>,
+    /// When the process began: the zero of [`Shared::nanos`].
+    started: Instant,
     clients: ClientTable,
     listeners: Mutex<HashMap<Address, Arc<AtomicU32>>>,
     endpoints: Mutex<HashMap<(String, String), Arc<EndpointShared>>>,
@@ -35,10 +38,16 @@ impl Shared {
             senders.into_iter().map(|sender| WorkerSlot { connections: AtomicU32::new(0), sender }).collect();
         Shared {
             workers,
+            started: Instant::now(),
             clients: ClientTable::default(),
             listeners: Mutex::default(),
             endpoints: Mutex::default(),
         }
+    }
+
+    /// Nanoseconds since the process began: a moment as all workers write it.
+    pub fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The worker that should own a connection which `own` accepted: the one with the fewest connections, if

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
+use crate::exchange::Policies;
 use crate::grpc::health;
 use crate::handshakes::{ClientRates, Turns};
 use crate::http2::{self, server::Runners};
@@ -87,6 +88,7 @@ pub struct Worker {
 pub struct View {
     pub generation: Arc<Generation>,
     pub clusters: Vec<Rc<Cluster>>,
+    pub policies: Policies,
 }
 
 impl View {
@@ -112,7 +114,11 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         client_rates: ClientRates::default(),
         methods: MethodSlots::default(),
         access_log: RefCell::new(access_log),
-        view: RefCell::new(Rc::new(View { generation: Arc::clone(&generation), clusters: Vec::new() })),
+        view: RefCell::new(Rc::new(View {
+            generation: Arc::clone(&generation),
+            clusters: Vec::new(),
+            policies: Policies::default(),
+        })),
         listeners: RefCell::default(),
         draining: Cell::new(false),
         window: generation.config.process.buffers.connection_bytes_max as usize / 2,
@@ -274,7 +280,8 @@ impl Worker {
         for resolved in &generation.resolved {
             clusters.iter().for_each(|cluster| cluster.resolved(resolved));
         }
-        *self.view.borrow_mut() = Rc::new(View { generation: Arc::clone(&generation), clusters });
+        let policies = Policies::new(&generation.config);
+        *self.view.borrow_mut() = Rc::new(View { generation: Arc::clone(&generation), clusters, policies });
         self.configure_listeners(&generation.config, sockets);
         self.watch_health(&new);
     }

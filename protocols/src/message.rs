@@ -143,6 +143,23 @@ pub struct Field {
     pub never_indexed: bool,
 }
 
+impl Field {
+    /// Whether it is left out of a head on its way: for this connection only, of a kind that is dropped, or of a name.
+    #[inline]
+    pub fn is_left_out(&self, bytes: &[u8], kinds: KindSet, names: &[Box<[u8]>]) -> bool {
+        self.hop_by_hop
+            || kinds.contains(self.kind)
+            || (!names.is_empty() && names.iter().any(|name| is_same_name(name, self.name.of(bytes))))
+    }
+}
+
+/// Whether two field names mean the same to somebody: without case, and with `_` for `-`, as origins read them that map
+/// names to variables (CGI, WSGI, Rack).
+pub fn is_same_name(a: &[u8], b: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    a.len() == b.len() && a.iter().map(plain).eq(b.iter().map(plain))
+}
+
 /// A request head. Reusable: parsing clears and refills it and keeps the capacity of `fields`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestHead {

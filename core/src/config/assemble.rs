@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ringway_policies::policy::Level;
 use ringway_policies::route::{RouteError, RouteTable};
 
 use super::build::{self, RouteParts};
@@ -14,6 +15,7 @@ use super::file::{At, FileCluster, FileConfig, FileListener, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
+use super::policies;
 use super::settings::{Id, Setting};
 use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
@@ -75,9 +77,18 @@ impl<'a> Assembly<'a> {
             file: Some(file.path.clone()),
         };
         let route_table = self.route_table(&routes);
-        let warnings = Vec::new();
-        let config =
-            Config { generation: 1, process, listeners, clusters, routes, route_table, sources, warnings };
+        let policies = policies::build(&read.policies, Level::Global, "", file, self.findings);
+        let config = Config {
+            generation: 1,
+            process,
+            policies,
+            listeners,
+            clusters,
+            routes,
+            route_table,
+            sources,
+            warnings: Vec::new(),
+        };
         self.overall(&config);
         config
     }
@@ -104,6 +115,8 @@ impl<'a> Assembly<'a> {
                 let problem = "a listener with TLS has nothing to redirect: set it on the one without";
                 self.findings.push(at.error(Id::RedirectToHttps, &view, problem));
             }
+            built.policies =
+                policies::build(&listener.policies, Level::Listener, &name, self.file, self.findings);
             self.tcp(listener, &path, clusters, &mut built);
             listeners.push(Arc::new(built));
         }
@@ -240,6 +253,7 @@ impl<'a> Assembly<'a> {
             let on: Vec<usize> = on.collect();
             let hosts = self.hosts(route, &path);
             let prefixes = self.prefixes(route, &path);
+            let policies = policies::build(&route.policies, Level::Route, &name, self.file, self.findings);
             // What a route with errors matches is not known yet.
             let whole = !route.broken && self.findings.count() == findings_before;
             for (at, prefix) in prefixes.into_iter().enumerate() {
@@ -251,6 +265,7 @@ impl<'a> Assembly<'a> {
                     hosts: hosts.clone(),
                     path_prefix: prefix,
                     targets: Arc::clone(&targets),
+                    policies: policies.clone(),
                 };
                 let own_name = if at == 0 { name.clone() } else { format!("{name}[{at}]") };
                 routes.push(Arc::new(build::route(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ringway_policies::path::{EncodedSlash, PathRules};
 use ringway_policies::split::SplitKey;
+use ringway_policies::policy::PolicyConfig;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
@@ -201,6 +202,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             names: ServerNames::default(),
         }),
         tls: None,
+        policies: Vec::new(),
         redirect_to_https: match view.word(Id::RedirectToHttps) {
             Some("true") => Some(443),
             Some(_) => None,
@@ -342,6 +344,7 @@ pub(super) struct RouteParts {
     pub hosts: Vec<String>,
     pub path_prefix: String,
     pub targets: Arc<Targets>,
+    pub policies: Vec<PolicyConfig>,
 }
 
 /// Builds a route.
@@ -363,6 +366,7 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
             attempts_max: view.number_as(Id::GrpcAttempts),
             web_origins: view.tokens(Id::GrpcWebOrigins),
         },
+        policies: parts.policies,
     }
 }
 

@@ -9,6 +9,7 @@ pub use ringway_policies::balance::Balance;
 pub use ringway_policies::cidr::{Cidr, CidrSet};
 pub use ringway_policies::forwarded::ForwardedStyle;
 pub use ringway_policies::path::PathRules;
+use ringway_policies::policy::PolicyConfig;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
 pub use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
@@ -24,6 +25,8 @@ pub struct Config {
     /// 1 for the configuration of the start; each successful reload adds one.
     pub generation: u64,
     pub process: ProcessConfig,
+    /// Policies of every request.
+    pub policies: Vec<PolicyConfig>,
     pub listeners: Vec<Arc<ListenerConfig>>,
     pub clusters: Vec<Arc<ClusterConfig>>,
     pub routes: Vec<Arc<RouteConfig>>,
@@ -138,6 +141,8 @@ pub struct ListenerConfig {
     pub tls: Option<Arc<ServerTls>>,
     /// Requests without TLS are sent to this port with it.
     pub redirect_to_https: Option<u16>,
+    /// Policies of its requests.
+    pub policies: Vec<PolicyConfig>,
 }
 
 /// What a listener with `protocol: tcp` does.
@@ -351,6 +356,8 @@ pub struct RouteConfig {
     /// Whether CONNECT is answered with a tunnel to the cluster.
     pub connect: bool,
     pub grpc: GrpcRouteConfig,
+    /// Policies of its requests.
+    pub policies: Vec<PolicyConfig>,
 }
 
 /// What a route does with gRPC calls.

@@ -20,6 +20,7 @@ impl Config {
         Config {
             generation: 1,
             process,
+            policies: Vec::new(),
             listeners: listeners
                 .map(|(index, bind)| {
                     Arc::new(ListenerConfig::new(&format!("listen-{}", index + 1), bind.clone()))

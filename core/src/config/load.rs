@@ -112,6 +112,7 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     Some(Config {
         generation: 1,
         process,
+        policies: Vec::new(),
         listeners,
         clusters: vec![Arc::new(cluster)],
         route_table: built::route_table(std::slice::from_ref(&route)).unwrap_or_default(),

@@ -28,6 +28,7 @@ mod grammar;
 mod identity;
 mod layer;
 mod load;
+mod policies;
 mod reload;
 pub mod settings;
 mod source;

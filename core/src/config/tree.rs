@@ -61,6 +61,11 @@ pub(super) struct SourceFile {
 }
 
 impl Node {
+    /// A node that nobody wrote.
+    pub(super) fn nothing(at: Mark) -> Rc<Node> {
+        Rc::new(Node { at, content: Content::Null, weight: 1 })
+    }
+
     /// What a person calls this.
     pub(super) fn describe(&self) -> String {
         match &self.content {

@@ -314,7 +314,7 @@ fn parse_cidr(text: &str) -> Result<Cidr, Option<String>> {
 }
 
 /// Reads an HTTP token, in lower case.
-pub(super) fn parse_token(text: &str) -> Option<String> {
+pub(in crate::config) fn parse_token(text: &str) -> Option<String> {
     let is_tchar = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     (!text.is_empty() && text.bytes().all(is_tchar)).then(|| text.to_ascii_lowercase())
 }

@@ -177,7 +177,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         let mut out = rt::take_vec();
-        let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
+        let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
         http1::write_response(&mut out, bytes, response, &edits);
         add(&self.record.wire.to_client, out.len());
         down.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))
@@ -198,7 +198,7 @@ impl Exchange<'_> {
         }
         let mut out = rt::take_vec();
         let connection = ConnectionField::Upgrade(chosen);
-        let edits = ResponseEdits { drop: OWN_FIELDS, append: b"", connection };
+        let edits = ResponseEdits { drop: OWN_FIELDS, connection, ..ResponseEdits::default() };
         http1::write_response(&mut out, &head.bytes, response, &edits);
         self.begin_tunnel(101);
         down.send(out).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
@@ -221,10 +221,17 @@ impl Exchange<'_> {
         // An origin that closes without having read the request does not expect the rest of it.
         let gives_up = !self.uploaded.get() && !response.keep_alive;
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
-        let own = OWN_FIELDS.union(self.hsts_drop());
+        let changes = self.response_changes(response.status, Some((response, &bytes)));
+        let mut append = std::borrow::Cow::Borrowed(self.hsts_line());
+        let mut own = OWN_FIELDS.union(self.hsts_drop());
+        if let Some(changes) = &changes {
+            own = own.union(changes.headers.kinds());
+            append.to_mut().extend_from_slice(changes.headers.lines());
+        }
         let edits = ResponseEdits {
             drop: if unchunk { own.union(KindSet::of(&[FieldKind::TransferEncoding])) } else { own },
-            append: self.hsts_line(),
+            drop_names: changes.as_ref().map(|changes| changes.headers.names()).unwrap_or_default(),
+            append: &append,
             connection: match (client_stays, self.head.version) {
                 (false, _) => ConnectionField::Close,
                 (true, Version::Http10) => ConnectionField::KeepAlive,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::UNIX_EPOCH;
 
+use ringway_policies::changes::RequestChanges;
 use ringway_policies::path::{self, PathVerdict};
 use ringway_policies::{forwarded, request_id};
 use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
@@ -70,9 +71,7 @@ impl Exchange<'_> {
         };
         forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);
         let mut drop = forwarded::dropped_kinds(config.style, trusted);
-        if config.request_id {
-            self.write_request_id(&mut append, &mut drop, trusted);
-        }
+        self.write_request_id(&mut append, &mut drop);
         self.forward_client_certificate(&mut append, &mut drop);
         if config.via {
             forwarded::render_via(&mut append, self.head.version);
@@ -80,8 +79,13 @@ impl Exchange<'_> {
         if let Some(call) = &self.call {
             call.edit_request(&mut append, &mut drop, self.deadline.get());
         }
-        let normal_path = self.normal_path.borrow();
-        let target = normal_path.as_ref().map(|path| self.target_with(path));
+        let policies = self.policies.borrow();
+        let changes = policies.as_ref().map(|policies| &policies.request);
+        if let Some(changes) = changes {
+            drop = drop.union(changes.headers.kinds());
+            append.extend_from_slice(changes.headers.lines());
+        }
+        let target = self.changed_target(changes);
         // RFC 9110 section 7.8: an upgrade that is not forwarded is simply not asked for.
         let upgrade = self.wanted_protocol(route);
         let endpoint = self.record.endpoint.borrow();
@@ -92,8 +96,9 @@ impl Exchange<'_> {
             .filter(|name| self.head.authority.is_empty() && authority::parse(name.as_bytes()).is_some());
         let edits = RequestEdits {
             drop,
+            drop_names: changes.map(|changes| changes.headers.names()).unwrap_or_default(),
             target: target.as_deref(),
-            host: host.map(str::as_bytes),
+            host: changes.and_then(|changes| changes.host.as_deref()).or(host.map(str::as_bytes)),
             append: &append,
             connection: upgrade.map_or(ConnectionField::None, ConnectionField::Upgrade),
             // gRPC needs its trailers whatever the client of gRPC-Web understands.
@@ -110,31 +115,49 @@ impl Exchange<'_> {
         websocket::upgrade_token(field.of(self.bytes), &route.upgrades)
     }
 
-    fn target_with(&self, path: &[u8]) -> Vec<u8> {
-        let mut target = path.to_vec();
-        if let Some(query) = self.head.query {
-            target.push(b'?');
-            target.extend_from_slice(query.of(self.bytes));
+    /// The target that the origin gets, where it is not the one that was received.
+    fn changed_target(&self, changes: Option<&RequestChanges>) -> Option<Vec<u8>> {
+        let normal_path = self.normal_path.borrow();
+        let (path, query) =
+            changes.map_or((None, None), |changes| (changes.path.as_ref(), changes.query.as_ref()));
+        if (path.is_none() && query.is_none() && normal_path.is_none()) || self.head.method == Method::Connect
+        {
+            return None;
         }
-        target
+        let path = path.or(normal_path.as_ref());
+        let mut target = path.map_or(self.head.path_of(self.bytes), Vec::as_slice).to_vec();
+        let received = || self.head.query.map(|query| query.of(self.bytes));
+        // A query that is changed to nothing is none.
+        let query =
+            query.map_or_else(received, |query| Some(query.as_slice()).filter(|query| !query.is_empty()));
+        if let Some(query) = query {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Some(target)
     }
 
     /// Keeps the request id of a trusted peer, or makes one. A repeated attempt keeps the first.
-    fn write_request_id(&self, append: &mut Vec<u8>, drop: &mut KindSet, trusted: bool) {
-        let received = self.head.lookup(FieldKind::XRequestId).map(|id| id.of(self.bytes));
+    pub(super) fn settle_request_id(&self) {
         let mut id = self.record.request_id.borrow_mut();
-        if trusted && received.is_some_and(request_id::may_be_kept) {
+        if !self.listener.forwarded.request_id || !matches!(*id, RequestId::None) {
+            return;
+        }
+        let received = self.head.lookup(FieldKind::XRequestId).map(|id| id.of(self.bytes));
+        if self.trusted.get() && received.is_some_and(request_id::may_be_kept) {
             *id = RequestId::Received;
             return;
         }
-        drop.insert(FieldKind::XRequestId);
-        if let RequestId::None = *id {
-            let unix_ms =
-                self.worker.wall(self.record.started).duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis());
-            let random = u128::from(self.worker.random()) << 64 | u128::from(self.worker.random());
-            *id = RequestId::Made(request_id::uuid_v7(unix_ms as u64, random));
-        }
-        if let RequestId::Made(made) = &*id {
+        let unix_ms =
+            self.worker.wall(self.record.started).duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis());
+        let random = u128::from(self.worker.random()) << 64 | u128::from(self.worker.random());
+        *id = RequestId::Made(request_id::uuid_v7(unix_ms as u64, random));
+    }
+
+    fn write_request_id(&self, append: &mut Vec<u8>, drop: &mut KindSet) {
+        self.settle_request_id();
+        if let RequestId::Made(made) = &*self.record.request_id.borrow() {
+            drop.insert(FieldKind::XRequestId);
             append.extend_from_slice(b"x-request-id: ");
             append.extend_from_slice(made);
             append.extend_from_slice(b"\r\n");

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod download;
 pub(crate) mod forwarding;
+mod policies;
 mod secure;
 mod stream;
 mod translate;
@@ -15,6 +16,7 @@ mod trial;
 mod upload;
 
 pub use client::Client;
+pub use policies::Policies;
 pub use stream::run_stream;
 
 use std::cell::{Cell, RefCell};
@@ -39,6 +41,7 @@ use crate::transport::Transport;
 use crate::tunnel;
 use crate::upstream::{Asked, Origin, Place, Source};
 use crate::worker::{View, Worker};
+use policies::PolicyState;
 
 /// What becomes of the downstream connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +122,8 @@ pub struct Exchange<'a> {
     record: Record,
     /// What is particular to a gRPC call.
     call: Option<Box<Call>>,
+    /// Where there are policies to ask.
+    policies: RefCell<Option<Box<PolicyState>>>,
 }
 
 /// What the access log and the statistics will say.
@@ -260,6 +265,7 @@ impl<'a> Exchange<'a> {
                 request_id: RefCell::new(RequestId::None),
             },
             call: Call::of(received.head, received.bytes),
+            policies: RefCell::new(None),
         }
     }
 
@@ -389,7 +395,10 @@ impl<'a> Exchange<'a> {
     /// A local reply in the form of HTTP/1.1.
     fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
         let grpc = self.call.as_ref().map(|call| self.render_call_reply(call, &failure));
-        let lines = self.tls_reply_lines(failure.reason);
+        let mut lines = self.tls_reply_lines(failure.reason);
+        if let Some(changes) = self.response_changes(self.reply_status(failure.reason), None) {
+            lines.extend_from_slice(changes.headers.lines());
+        }
         let reply = reply::LocalReply {
             failure,
             grpc,
@@ -479,6 +488,7 @@ impl<'a> Exchange<'a> {
             },
         };
         self.worker.finish(&self.view.generation.labels, &outcome);
+        self.end_policies();
     }
 }
 

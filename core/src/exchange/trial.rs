@@ -32,6 +32,11 @@ impl<'a> Exchange<'a> {
         {
             return Ok(next);
         }
+        if self.has_policies()
+            && let Some(next) = Box::pin(self.ask_policies(route, response)).await?
+        {
+            return Ok(next);
+        }
         let mut trial = self.first_trial(cluster);
         loop {
             let origin =
@@ -64,6 +69,9 @@ impl<'a> Exchange<'a> {
         if self.may_answer(Some(route))
             && Box::pin(self.answer_for_grpc(Some(route), response)).await.is_some()
         {
+            return Ok(());
+        }
+        if self.has_policies() && Box::pin(self.ask_policies(route, response)).await?.is_some() {
             return Ok(());
         }
         let mut trial = self.first_trial(cluster);

@@ -22,6 +22,8 @@ pub enum ConnectionField<'a> {
 pub struct RequestEdits<'a> {
     /// Kinds of fields that are left out. `FieldKind::Other` would mean all unknown fields.
     pub drop: KindSet,
+    /// Names of fields that are left out, compared by [`crate::message::is_same_name`].
+    pub drop_names: &'a [Box<[u8]>],
     /// The target to send, instead of the received path and query.
     pub target: Option<&'a [u8]>,
     /// The `Host` to send, instead of the received authority.
@@ -50,10 +52,10 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
     let mut drop = edits.drop;
     if let Some(host) = edits.host {
         drop.insert(FieldKind::Host);
-        copy_lines(out, bytes, head, drop, lines_from);
+        copy_lines(out, bytes, head, (drop, edits.drop_names), lines_from);
         write_line(out, b"host: ", host);
     } else {
-        copy_lines(out, bytes, head, drop, lines_from);
+        copy_lines(out, bytes, head, (drop, edits.drop_names), lines_from);
         if !has_host {
             // HTTP/1.1 has to have one, if need be an empty one (RFC 9112 3.2).
             write_line(out, b"host: ", head.authority.of(bytes));
@@ -68,8 +70,11 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
     out.extend_from_slice(b"\r\n");
 }
 
-fn copy_lines(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, drop: KindSet, from: u32) {
-    let edited = head.hop_by_hop_fields || drop.intersects(head.kinds);
+/// Kinds and names of fields that are left out.
+type Dropped<'a> = (KindSet, &'a [Box<[u8]>]);
+
+fn copy_lines(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, drop: Dropped<'_>, from: u32) {
+    let edited = head.hop_by_hop_fields || drop.0.intersects(head.kinds) || !drop.1.is_empty();
     copy_fields(out, bytes, &head.fields, head.bytes, from, edited.then_some(drop));
 }
 
@@ -105,6 +110,8 @@ fn write_target(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, target: Opt
 pub struct ResponseEdits<'a> {
     /// Kinds of fields that are left out; `TransferEncoding` where the body is sent without chunks.
     pub drop: KindSet,
+    /// Names of fields that are left out, compared by [`crate::message::is_same_name`].
+    pub drop_names: &'a [Box<[u8]>],
     /// Rendered `name: value\r\n` lines.
     pub append: &'a [u8],
     pub connection: ConnectionField<'a>,
@@ -118,6 +125,7 @@ pub fn response_needs_edit(head: &ResponseHead, edits: &ResponseEdits<'_>) -> bo
         || !edits.append.is_empty()
         || edits.connection != ConnectionField::None
         || edits.drop.intersects(head.kinds)
+        || !edits.drop_names.is_empty()
 }
 
 /// Appends a response head for the client, always HTTP/1.1 (RFC 9110 6.2: the version is the sender's own).
@@ -131,8 +139,9 @@ pub fn write_response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, edit
         out.extend_from_slice(b"\r\n");
         lines_from = fields_start(&head.fields, head.bytes);
     }
-    let edited = head.hop_by_hop_fields || edits.drop.intersects(head.kinds);
-    copy_fields(out, bytes, &head.fields, head.bytes, lines_from, edited.then_some(edits.drop));
+    let edited = head.hop_by_hop_fields || edits.drop.intersects(head.kinds) || !edits.drop_names.is_empty();
+    let drop = edited.then_some((edits.drop, edits.drop_names));
+    copy_fields(out, bytes, &head.fields, head.bytes, lines_from, drop);
     write_framing(out, head.framing_rewrite, edits.drop);
     out.extend_from_slice(edits.append);
     write_connection(out, edits.connection, false);
@@ -146,14 +155,14 @@ fn copy_fields(
     fields: &[Field],
     head_end: u32,
     from: u32,
-    drop: Option<KindSet>,
+    drop: Option<Dropped<'_>>,
 ) {
     let mut run = Span { start: from, end: head_end.saturating_sub(2) };
-    if let Some(drop) = drop {
+    if let Some((kinds, names)) = drop {
         let end = run.end;
         let mut rest = fields.iter().peekable();
         while let Some(field) = rest.next() {
-            if field.hop_by_hop || drop.contains(field.kind) {
+            if field.is_left_out(bytes, kinds, names) {
                 run.end = field.name.start;
                 out.extend_from_slice(run.of(bytes));
                 // A field's line ends where the next one starts.

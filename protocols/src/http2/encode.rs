@@ -52,7 +52,7 @@ impl HeadEncoder {
         write_pseudo(out, bytes, head, edits, scheme);
         let upgrade = matches!(edits.connection, ConnectionField::Upgrade(_));
         let drop = edits.drop.union(NOT_IN_REQUESTS);
-        for field in head.fields.iter().filter(|field| !field.hop_by_hop && !drop.contains(field.kind)) {
+        for field in head.fields.iter().filter(|field| !field.is_left_out(bytes, drop, edits.drop_names)) {
             // RFC 8441 5: the handshake of WebSocket needs no key.
             if upgrade && is_named(field, bytes, b"sec-websocket-key") {
                 continue;
@@ -79,7 +79,7 @@ impl HeadEncoder {
         let switched = head.status == 101;
         write_status(out, if switched { 200 } else { head.status });
         let drop = edits.drop.union(CONNECTION_SPECIFIC);
-        for field in head.fields.iter().filter(|field| !field.hop_by_hop && !drop.contains(field.kind)) {
+        for field in head.fields.iter().filter(|field| !field.is_left_out(bytes, drop, edits.drop_names)) {
             if switched && is_named(field, bytes, b"sec-websocket-accept") {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{At, ITEMS_MAX, Structure, Walk, entry, join};
+use super::{At, FilePolicy, ITEMS_MAX, Structure, Walk, entry, join};
 use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
@@ -20,6 +20,7 @@ pub(in crate::config) struct FileListener {
     pub tcp_sni: Vec<(At<String>, At<String>)>,
     /// `None`: plain text.
     pub tls: Option<FileTls>,
+    pub policies: Vec<FilePolicy>,
     pub own: Own,
 }
 
@@ -51,8 +52,8 @@ pub(in crate::config) struct FileClientAuth {
 
 const LISTENER: Structure = Structure {
     scope: Scope::Listener,
-    keys: &["name", "bind", "tcp.to", "tcp.sni", "tls.certificates"],
-    later: &[("policies", "")],
+    keys: &["name", "bind", "policies", "tcp.to", "tcp.sni", "tls.certificates"],
+    later: &[],
 };
 const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts", "client_auth"];
 const CLIENT_AUTH: &[&str] = &["mode", "ca", "crl", "identity"];
@@ -68,6 +69,7 @@ impl Walk<'_> {
             tls: None,
             tcp_to: None,
             tcp_sni: Vec::new(),
+            policies: Vec::new(),
             own: Own::default(),
         };
         // A group without anything in it is there all the same.
@@ -77,6 +79,7 @@ impl Walk<'_> {
         for (key, path, node) in self.section(node, path, &LISTENER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
+                "policies" => item.policies = self.policies(&node, &path),
                 "tcp.to" => item.tcp_to = self.text(&node, &path, "the name of one cluster"),
                 "tcp.sni" => item.tcp_sni = self.server_names(&node, &path),
                 "tls.certificates" => {

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod listener;
+mod policies;
 mod route;
 mod route_target;
 
@@ -22,6 +23,7 @@ const ITEMS_MAX: usize = 10_000;
 
 pub(super) use cluster::FileCluster;
 pub(super) use listener::{FileClientAuth, FileListener, FileTls};
+pub(super) use policies::FilePolicy;
 pub(super) use route::FileRoute;
 
 /// A value with the place where it was written.
@@ -37,6 +39,8 @@ pub(in crate::config) struct FileConfig {
     pub process: Own,
     /// Defaults of listeners, clusters and routes.
     pub defaults: Own,
+    /// Policies of every request.
+    pub policies: Vec<FilePolicy>,
     pub listeners: Vec<FileListener>,
     pub clusters: Vec<FileCluster>,
     pub routes: Vec<FileRoute>,
@@ -58,8 +62,8 @@ struct Structure {
 
 const TOP: Structure = Structure {
     scope: Scope::Process,
-    keys: &["defaults", "listeners", "clusters", "routes"],
-    later: &[("policies", ""), ("discovery", ""), ("tracing", "")],
+    keys: &["defaults", "policies", "listeners", "clusters", "routes"],
+    later: &[("discovery", ""), ("tracing", "")],
 };
 
 impl Walk<'_> {
@@ -70,6 +74,7 @@ impl Walk<'_> {
         for (key, path, node) in keys {
             match key {
                 "defaults" => self.defaults(&node, &path, &mut config.defaults),
+                "policies" => config.policies = self.policies(&node, &path),
                 "listeners" => {
                     config.listeners = self.each(&node, &path, LISTENERS_MAX, Self::listener);
                 }

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::route_target::FileTarget;
-use super::{At, ITEMS_MAX, Structure, Walk};
+use super::{At, FilePolicy, ITEMS_MAX, Structure, Walk};
+use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
 use crate::config::tree::{Mark, Node};
@@ -18,6 +19,7 @@ pub(in crate::config) struct FileRoute {
     /// Empty: every path.
     pub prefixes: Vec<At<String>>,
     pub to: Vec<FileTarget>,
+    pub policies: Vec<FilePolicy>,
     pub own: Own,
     /// Something in it is wrong: what it matches is not known.
     pub(in crate::config) broken: bool,
@@ -25,8 +27,8 @@ pub(in crate::config) struct FileRoute {
 
 const ROUTE: Structure = Structure {
     scope: Scope::Route,
-    keys: &["name", "listeners", "hosts", "match", "to"],
-    later: &[("policies", ""), ("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
+    keys: &["name", "listeners", "hosts", "match", "policies", "to"],
+    later: &[("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
 };
 const MATCH: (&[&str], &[(&str, &str)]) = (
     &["path"],
@@ -51,6 +53,7 @@ impl Walk<'_> {
             hosts: Vec::new(),
             prefixes: Vec::new(),
             to: Vec::new(),
+            policies: Vec::new(),
             own: Own::default(),
             broken: false,
         };
@@ -62,6 +65,7 @@ impl Walk<'_> {
                     item.listeners = self.texts(&node, &path, "the name of a listener").unwrap_or_default()
                 }
                 "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
+                "policies" => item.policies = self.policies(&node, &path),
                 "match" => item.prefixes = self.matches(&node, &path),
                 _ => item.to = self.targets(&node, &path),
             }

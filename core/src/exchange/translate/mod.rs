@@ -376,11 +376,14 @@ impl<'a> Exchange<'a> {
         bytes: &[u8],
         end: bool,
     ) -> Result<(Sink<'_>, bool), Failure> {
+        let changes = self.response_changes(response.status, Some((response, bytes))).unwrap_or_default();
+        let mut append = Vec::new();
+        let drop = self.response_edits(end, &mut append).union(changes.headers.kinds());
+        append.extend_from_slice(changes.headers.lines());
+        let drop_names = changes.headers.names();
         match self.client {
             Client::Http2(stream) => {
-                let mut append = Vec::new();
-                let drop = self.response_edits(end, &mut append);
-                let edits = ResponseEdits { drop, append: &append, ..ResponseEdits::default() };
+                let edits = ResponseEdits { drop, drop_names, append: &append, ..ResponseEdits::default() };
                 add(&self.record.wire.to_client, bytes.len());
                 stream
                     .send_response(bytes, response, &edits, end)
@@ -395,10 +398,9 @@ impl<'a> Exchange<'a> {
                 let gives_up = !self.uploaded.get() && !response.keep_alive;
                 let stays = self.client_stays() && !ends_with_connection && !gives_up;
                 let chunks = KindSet::of(&[FieldKind::TransferEncoding]);
-                let mut append = Vec::new();
-                let drop = self.response_edits(end, &mut append);
                 let edits = ResponseEdits {
                     drop: if unchunk { drop.union(chunks) } else { drop },
+                    drop_names,
                     append: &append,
                     connection: match (stays, self.head.version) {
                         (false, _) => ConnectionField::Close,

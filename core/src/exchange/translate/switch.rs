@@ -8,7 +8,7 @@
 //!
 //! WebSocket over HTTP/2 has no key to answer (RFC 8441 5): towards HTTP/1.1 one is made here, and its answer checked.
 
-use ringway_protocols::http1::{ConnectionField, RequestEdits, ResponseEdits};
+use ringway_protocols::http1::{RequestEdits, ResponseEdits};
 use ringway_protocols::message::{FieldKind, ResponseHead};
 use ringway_protocols::websocket;
 
@@ -95,8 +95,7 @@ impl Exchange<'_> {
         match self.client {
             Client::Http2(stream) => {
                 self.begin_tunnel(200);
-                let edits =
-                    ResponseEdits { drop: OWN_FIELDS, append: b"", connection: ConnectionField::None };
+                let edits = ResponseEdits { drop: OWN_FIELDS, ..ResponseEdits::default() };
                 add(&self.record.wire.to_client, bytes.len());
                 stream
                     .send_response(bytes, response, &edits, false)

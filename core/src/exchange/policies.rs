@@ -1,0 +1,250 @@
+//! The policies of an exchange: asked before an origin is, told of the response, and of the end.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ringway_policies::captures::Captures;
+use ringway_policies::changes::{RequestChanges, ResponseChanges};
+use ringway_policies::policy::{
+    CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
+};
+use ringway_protocols::http1::reason_phrase;
+use ringway_protocols::message::{Method, ResponseHead, Version};
+
+use super::{Exchange, Failure, Next, RequestId, add};
+use crate::config::{Config, RouteConfig};
+use crate::error::Reason;
+use crate::io as rt;
+use crate::reply;
+
+/// The policies of one worker, for one generation of the configuration.
+#[derive(Default)]
+pub struct Policies {
+    global: Vec<Policy>,
+    listeners: Vec<Vec<Policy>>,
+    routes: Vec<Vec<Policy>>,
+}
+
+impl Policies {
+    pub fn new(config: &Config) -> Self {
+        let instances = |configs: &[ringway_policies::policy::PolicyConfig]| {
+            configs.iter().map(|config| config.instance()).collect()
+        };
+        Policies {
+            global: instances(&config.policies),
+            listeners: config.listeners.iter().map(|listener| instances(&listener.policies)).collect(),
+            routes: config.routes.iter().map(|route| instances(&route.policies)).collect(),
+        }
+    }
+
+    /// Those of a request, in the order in which they are asked.
+    fn of(&self, listener: usize, route: Option<usize>) -> impl DoubleEndedIterator<Item = &Policy> + Clone {
+        let listener = self.listeners.get(listener).map(Vec::as_slice).unwrap_or_default();
+        let route = route.and_then(|route| self.routes.get(route)).map(Vec::as_slice).unwrap_or_default();
+        self.global.iter().chain(listener).chain(route)
+    }
+}
+
+/// What the policies of an exchange have said so far.
+#[derive(Default)]
+pub(super) struct PolicyState {
+    /// Policies that have let the request pass: the first so many.
+    passed: usize,
+    pub(super) captures: Captures,
+    pub(super) consumer: Option<Arc<Consumer>>,
+    /// What the origin gets.
+    pub(super) request: RequestChanges,
+    /// What the client gets with whatever response.
+    response: ResponseChanges,
+}
+
+impl Exchange<'_> {
+    /// Whether any policy has to be asked.
+    pub(super) fn has_policies(&self) -> bool {
+        self.view.policies.of(self.listener_index, self.record.route.get()).next().is_some()
+    }
+
+    /// Asks the policies of the request one after the other. `Some`: one of them has answered it.
+    ///
+    /// # Errors
+    /// When a policy refuses the request, and when the client goes away or time runs out meanwhile.
+    pub(super) async fn ask_policies(
+        &self,
+        route: &RouteConfig,
+        response: &mut ResponseHead,
+    ) -> Result<Option<Next>, Failure> {
+        self.settle_request_id();
+        self.policies.replace(Some(Box::default()));
+        for policy in self.view.policies.of(self.listener_index, self.record.route.get()) {
+            let verdict = self.ask(policy, route);
+            if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_))
+                && let Some(state) = &mut *self.policies.borrow_mut()
+            {
+                state.passed += 1;
+            }
+            match verdict {
+                Verdict::Continue => {}
+                Verdict::Delay(delay) => self.wait(delay).await?,
+                Verdict::Deny(denial) => {
+                    if let Some(state) = &mut *self.policies.borrow_mut() {
+                        state.response.headers.add_lines(&denial.lines);
+                    }
+                    return Err(Failure { reason: denial.kind.into(), detail: denial.detail });
+                }
+                Verdict::Reply(reply) => return Ok(Some(self.send_policy_reply(reply, response).await)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn ask(&self, policy: &Policy, route: &RouteConfig) -> Verdict {
+        let mut state = self.policies.borrow_mut();
+        let Some(state) = &mut *state else { return Verdict::Continue };
+        let normal_path = self.normal_path.borrow();
+        let request_id = self.record.request_id.borrow();
+        let facts = self.client.tls();
+        let peer = facts.and_then(|facts| facts.peer());
+        policy.on_request(&mut RequestContext {
+            head: self.head,
+            bytes: self.bytes,
+            path: normal_path.as_deref().unwrap_or_else(|| self.head.path_of(self.bytes)),
+            client: self.client_ip.get(),
+            listener: &self.listener.name,
+            route: &route.name,
+            captures: &state.captures,
+            now: self.policy_now(),
+            unix_secs: self.unix_secs(),
+            random: self.worker.random(),
+            secure: facts.is_some(),
+            certificate: peer.map(|peer| CertificateView {
+                subject: &peer.facts.subject,
+                spiffe_id: peer.facts.spiffe_id.as_deref(),
+            }),
+            request_id: self.request_id_bytes(&request_id),
+            consumer: &mut state.consumer,
+            changes: &mut state.request,
+            response: &mut state.response,
+        })
+    }
+
+    /// Tells the policies that have passed the request of its response, and takes what they want changed in it. `head`:
+    /// what was received; `None` for a reply of our own.
+    pub(super) fn response_changes(
+        &self,
+        status: u16,
+        head: Option<(&ResponseHead, &[u8])>,
+    ) -> Option<ResponseChanges> {
+        let mut state = self.policies.borrow_mut();
+        let state = state.as_mut()?;
+        let policies = self.view.policies.of(self.listener_index, self.record.route.get());
+        let (now, unix_secs) = (self.policy_now(), self.unix_secs());
+        let passed: Vec<&Policy> = policies.take(state.passed).collect();
+        for policy in passed.into_iter().rev() {
+            policy.on_response(&mut ResponseContext {
+                status,
+                head: head.map(|(head, _)| head),
+                bytes: head.map(|(_, bytes)| bytes).unwrap_or_default(),
+                request: self.head,
+                request_bytes: self.bytes,
+                now,
+                unix_secs,
+                changes: &mut state.response,
+            });
+        }
+        Some(std::mem::take(&mut state.response))
+    }
+
+    /// Tells them of the end, once.
+    pub(super) fn end_policies(&self) {
+        let Some(state) = self.policies.borrow_mut().take() else { return };
+        let end = EndContext {
+            status: self.record.status.get(),
+            now: self.policy_now(),
+            request_body_bytes: self.record.request_body_bytes.get(),
+            response_body_bytes: self.record.response_body_bytes.get(),
+        };
+        let policies = self.view.policies.of(self.listener_index, self.record.route.get());
+        policies.take(state.passed).for_each(|policy| policy.on_end(&end));
+    }
+
+    /// Waits as long as a policy says, the client is there, and there is time.
+    async fn wait(&self, delay: Duration) -> Result<(), Failure> {
+        let until = self.until(rt::now() + delay);
+        let mut sleep = pin!(rt::sleep_until(until));
+        poll_fn(|cx| {
+            if self.client.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Failure::from(Reason::ClientClosed)));
+            }
+            sleep.as_mut().poll(cx).map(Ok)
+        })
+        .await?;
+        if self.is_past_deadline() { Err(Reason::RequestTimeout.into()) } else { Ok(()) }
+    }
+
+    async fn send_policy_reply(&self, reply: Reply, response: &mut ResponseHead) -> Next {
+        if let Some(denied) = reply.denied {
+            self.record.reason.set(Some(denied.into()));
+        }
+        let changes = self.response_changes(reply.status, None).unwrap_or_default();
+        let keep = self.client_stays() && (self.uploaded.get() || self.discard_received_body());
+        let mut out = rt::take_vec();
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, reason_phrase(reply.status));
+        out.extend_from_slice(&reply.lines);
+        out.extend_from_slice(changes.headers.lines());
+        out.extend_from_slice(self.hsts_line());
+        reply::push_date(&mut out);
+        // RFC 9110 8.6: these have no body, and must not have a length.
+        let bodiless = matches!(reply.status, 204 | 304);
+        if !bodiless {
+            let _ = write!(out, "content-length: {}\r\n", reply.body.len());
+        }
+        match (keep, self.head.version) {
+            (_, Version::Http2) | (true, Version::Http11) => {}
+            (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+            (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+        }
+        out.extend_from_slice(b"\r\n");
+        let body = if bodiless || self.head.method == Method::Head { &b""[..] } else { &reply.body };
+        out.extend_from_slice(body);
+        add(&self.record.response_body_bytes, body.len());
+        match self.send_reply(out, body.len(), response).await {
+            Next::KeepAlive if !keep && self.head.version != Version::Http2 => Next::Close,
+            next => next,
+        }
+    }
+
+    fn policy_now(&self) -> u64 {
+        self.worker.shared.nanos(rt::now())
+    }
+
+    fn unix_secs(&self) -> u64 {
+        self.worker.wall(rt::now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    fn request_id_bytes<'t>(&'t self, id: &'t RequestId) -> &'t [u8] {
+        use ringway_protocols::message::FieldKind;
+        match id {
+            RequestId::None => b"",
+            RequestId::Received => self.head.lookup(FieldKind::XRequestId).unwrap_or_default().of(self.bytes),
+            RequestId::Made(id) => id,
+        }
+    }
+}
+
+impl From<Denied> for Reason {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::RateLimited => Reason::RateLimited,
+            Denied::Unauthenticated => Reason::Unauthenticated,
+            Denied::Forbidden => Reason::Forbidden,
+            Denied::ConcurrencyLimit => Reason::ConcurrencyLimit,
+            Denied::BodyTooLarge => Reason::BodyTooLarge,
+            Denied::FaultInjected => Reason::FaultInjected,
+        }
+    }
+}

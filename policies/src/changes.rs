@@ -1,0 +1,156 @@
+//! What policies change in heads on their way through.
+
+use ringway_protocols::message::{FieldKind, KindSet};
+
+/// Changes of the fields of a head.
+///
+/// Names are compared without case, and `_` counts as `-`: origins that map names to variables cannot tell `X_User` from
+/// `X-User`, so what is set or removed under one spelling is gone under the other.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HeaderChanges {
+    kinds: KindSet,
+    names: Vec<Box<[u8]>>,
+    lines: Vec<u8>,
+}
+
+impl HeaderChanges {
+    /// The field has this value, and no other that was received or added before.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// One more field. What cannot stand in a line is left out of the value.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.lines.extend_from_slice(name);
+        self.lines.extend_from_slice(b": ");
+        // A value made of what a client said must not become a line of its own (RFC 9110 5.5).
+        self.lines.extend(value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
+        self.lines.extend_from_slice(b"\r\n");
+    }
+
+    /// The field is left out, whatever was received or added before.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.remove_lines(name);
+        let kind = FieldKind::of(name);
+        if kind != FieldKind::Other {
+            self.kinds.insert(kind);
+        }
+        if !self.names.iter().any(|known| is_same_name(known, name)) {
+            self.names.push(name.into());
+        }
+    }
+
+    /// Lines that were rendered by their author: `name: value\r\n` each.
+    pub fn add_lines(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
+    }
+
+    /// Kinds of received fields that are left out.
+    pub fn kinds(&self) -> KindSet {
+        self.kinds
+    }
+
+    /// Names of received fields that are left out.
+    pub fn names(&self) -> &[Box<[u8]>] {
+        &self.names
+    }
+
+    /// What is appended, as `name: value\r\n` lines.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.names.is_empty()
+    }
+
+    fn remove_lines(&mut self, name: &[u8]) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let mut kept = Vec::with_capacity(self.lines.len());
+        for line in self.lines.split_inclusive(|byte| *byte == b'\n') {
+            let end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            if !is_same_name(line.get(..end).unwrap_or_default(), name) {
+                kept.extend_from_slice(line);
+            }
+        }
+        self.lines = kept;
+    }
+}
+
+pub use ringway_protocols::message::is_same_name;
+
+/// What the origin gets instead of what the client sent.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RequestChanges {
+    pub headers: HeaderChanges,
+    /// The path, in normal form and percent-encoded where it has to be.
+    pub path: Option<Vec<u8>>,
+    /// What follows `?`; an empty one takes the query away.
+    pub query: Option<Vec<u8>>,
+    /// The authority.
+    pub host: Option<Vec<u8>>,
+}
+
+/// What the client gets, whoever answers.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ResponseChanges {
+    pub headers: HeaderChanges,
+    /// The body is compressed on its way.
+    pub encode: Option<Coding>,
+}
+
+/// A coding of response bodies (RFC 9110 8.4.1) with its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    Gzip(u32),
+    Brotli(u32),
+    Zstd(i32),
+}
+
+impl Coding {
+    /// As in `content-encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Coding::Gzip(_) => "gzip",
+            Coding::Brotli(_) => "br",
+            Coding::Zstd(_) => "zstd",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_about_a_name_counts() {
+        let mut changes = HeaderChanges::default();
+        changes.add(b"x-a", b"1");
+        changes.add(b"X-A", b"2");
+        assert_eq!(changes.lines(), b"x-a: 1\r\nX-A: 2\r\n");
+        changes.set(b"x_a", b"3");
+        changes.add(b"x-b", b"4");
+        assert_eq!(changes.lines(), b"x_a: 3\r\nx-b: 4\r\n");
+        changes.remove(b"X-B");
+        assert_eq!(changes.lines(), b"x_a: 3\r\n");
+        assert_eq!(changes.names().len(), 2);
+    }
+
+    #[test]
+    fn a_value_stays_in_its_line() {
+        let mut changes = HeaderChanges::default();
+        changes.set(b"x-a", b"1\r\nx-admin: yes\0");
+        assert_eq!(changes.lines(), b"x-a: 1x-admin: yes\r\n");
+    }
+
+    #[test]
+    fn known_kinds_are_left_out_as_kinds_too() {
+        let mut changes = HeaderChanges::default();
+        changes.remove(b"Accept-Encoding");
+        assert!(changes.kinds().contains(FieldKind::AcceptEncoding));
+        assert!(!changes.is_empty());
+    }
+}
