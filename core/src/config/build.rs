@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ringway_policies::path::{EncodedSlash, PathRules};
-use ringway_policies::split::SplitKey;
 use ringway_policies::policy::PolicyConfig;
+use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};

@@ -120,7 +120,12 @@ fn an_upgrade_becomes_an_extended_connect() {
 #[test]
 fn http1_responses_become_blocks() {
     let drop = KindSet::of(&[FieldKind::Server]);
-    let edits = ResponseEdits { drop, append: b"Server: r\r\n", connection: ConnectionField::Close, ..ResponseEdits::default() };
+    let edits = ResponseEdits {
+        drop,
+        append: b"Server: r\r\n",
+        connection: ConnectionField::Close,
+        ..ResponseEdits::default()
+    };
     for (http1, edits, rendition) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: s\r\n\r\n",
