@@ -4,8 +4,10 @@
 mod cli;
 mod corpus;
 mod dump;
+mod include;
 mod precedence;
 mod reload;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 

@@ -75,6 +75,9 @@ impl<'a> Assembly<'a> {
             clusters: read.clusters.iter().map(|it| it.own.clone()).collect(),
             routes: route_owns,
             file: Some(file.path.clone()),
+            files: file.paths(),
+            top: read.process.clone(),
+            ..Sources::default()
         };
         let route_table = self.route_table(&routes);
         let policies = policies::build(&read.policies, Level::Global, "", file, self.findings);

@@ -15,7 +15,7 @@ pub use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http2::ConnectionConfig;
 
-use super::{ConfigError, Layer, Own, Targets};
+use super::{ConfigError, Inputs, Layer, Own, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -47,6 +47,14 @@ pub struct Sources {
     pub clusters: Vec<Own>,
     pub routes: Vec<Own>,
     pub file: Option<Arc<str>>,
+    /// Names of all files, by their numbers.
+    pub files: Vec<Arc<str>>,
+    /// Keys at the top of the file that are no settings.
+    pub top: Own,
+    /// What must not be shown.
+    pub secrets: Secrets,
+    /// What was read.
+    pub inputs: Inputs,
 }
 
 /// Settings of the process: changing one needs a restart unless said otherwise.

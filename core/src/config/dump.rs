@@ -15,7 +15,8 @@ impl Config {
     pub fn to_json(&self) -> Json {
         let mut process = self.settings(Scope::Process, &NOTHING_OWN);
         process.insert("resolved".to_owned(), self.resolved());
-        json!({
+        add_written(&mut process, &self.sources.top);
+        let mut dump = json!({
             "generation": self.generation,
             "file": self.sources.file.as_deref(),
             "process": process,
@@ -50,7 +51,9 @@ impl Config {
                 item.insert("to".to_owned(), self.show_targets(&route.targets));
                 item
             }),
-        })
+        });
+        self.sources.secrets.hide_json(&mut dump);
+        dump
     }
 
     /// The name of one cluster, or the list with the weights in force.
@@ -77,7 +80,7 @@ impl Config {
             let (value, origin) = view.get(setting.id);
             (
                 setting.key.to_owned(),
-                json!({ "value": show_value(setting, value), "from": origin.show(setting) }),
+                json!({ "value": show_value(setting, value), "from": origin.show(setting, &self.sources.files) }),
             )
         };
         Setting::of_scope(scope).map(show).collect()
@@ -98,7 +101,19 @@ impl Config {
 /// The items of a list, each with the values of its own.
 fn each<T>(items: &[T], owns: &[Own], show: impl Fn(&T, &Own) -> Map<String, Json>) -> Vec<Json> {
     let own = |index: usize| owns.get(index).unwrap_or(&NOTHING_OWN);
-    items.iter().enumerate().map(|(index, item)| Json::Object(show(item, own(index)))).collect()
+    let all = items.iter().enumerate().map(|(index, item)| {
+        let mut shown = show(item, own(index));
+        add_written(&mut shown, own(index));
+        Json::Object(shown)
+    });
+    all.collect()
+}
+
+/// What is shown of keys that are no settings, unless something better is shown already.
+fn add_written(shown: &mut Map<String, Json>, own: &Own) {
+    for (key, value) in own.written() {
+        shown.entry(key).or_insert(value);
+    }
 }
 
 fn show_value(setting: &Setting, value: &Value) -> Json {

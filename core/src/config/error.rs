@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::reference::Secrets;
+use super::tree::Mark;
+
 /// Findings shown before "and N more": a bound on what a hostile file makes us print.
 pub(super) const FINDINGS_MAX: usize = 200;
 
@@ -33,6 +36,8 @@ pub enum Severity {
 pub enum Place {
     File {
         path: Arc<str>,
+        /// Its number among the files of the configuration.
+        file: u16,
         /// From 1.
         line: usize,
         /// From 1, in characters.
@@ -128,13 +133,22 @@ impl ConfigError {
         out
     }
 
-    fn sort_key(&self) -> (usize, usize, usize) {
+    fn sort_key(&self) -> (usize, u16, usize, usize) {
         match &self.place {
-            Place::Process => (0, 0, 0),
-            Place::Env(_) => (1, 0, 0),
-            Place::Flag(_) => (2, 0, 0),
-            Place::WholeFile(_) => (3, 0, 0),
-            Place::File { line, column, .. } => (4, *line, *column),
+            Place::Process => (0, 0, 0, 0),
+            Place::Env(_) => (1, 0, 0, 0),
+            Place::Flag(_) => (2, 0, 0, 0),
+            Place::WholeFile(_) => (3, 0, 0, 0),
+            Place::File { file, line, column, .. } => (4, *file, *line, *column),
+        }
+    }
+
+    /// Shows references instead of what they stand for.
+    pub(super) fn hide(&mut self, secrets: &Secrets) {
+        for text in [&mut self.problem, &mut self.expected, &mut self.found, &mut self.hint].into_iter().flatten() {
+            if let std::borrow::Cow::Owned(hidden) = secrets.hide(text) {
+                *text = hidden;
+            }
         }
     }
 
@@ -169,15 +183,30 @@ pub struct Findings {
     list: Vec<ConfigError>,
     left_out: usize,
     has_errors: bool,
+    /// Values that are wrong already.
+    muted: Vec<Mark>,
 }
 
 impl Findings {
     pub fn push(&mut self, finding: ConfigError) {
+        if let Place::File { file, line, column, .. } = &finding.place
+            && self.muted.iter().any(|at| (at.file, at.line, at.column) == (*file, *line, *column))
+        {
+            return;
+        }
         self.has_errors |= finding.severity == Severity::Error;
         if self.list.len() < FINDINGS_MAX {
             self.list.push(finding);
         } else {
             self.left_out += 1;
+        }
+    }
+
+    /// Nothing more is said of what was written there.
+    pub(super) fn mute(&mut self, at: Mark) {
+        // Bounded as what is shown is: what is beyond is not shown anyway.
+        if self.muted.len() < FINDINGS_MAX {
+            self.muted.push(at);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cidr;
@@ -14,8 +15,9 @@ use super::value::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Default,
-    /// A line of the file, from 1.
+    /// A line, from 1, of the file of this number.
     File {
+        file: u16,
         line: u32,
     },
     Env,
@@ -32,6 +34,8 @@ pub struct Layer {
 #[derive(Debug, Clone, Default)]
 pub struct Own {
     values: Vec<(Id, Value, Mark)>,
+    /// The keys that are no settings as they were written, as a JSON object.
+    written: Option<Box<str>>,
 }
 
 /// One listener's, cluster's or route's view: its own values over the defaults.
@@ -100,11 +104,23 @@ impl Layer {
 
 impl Own {
     pub const fn new() -> Self {
-        Own { values: Vec::new() }
+        Own { values: Vec::new(), written: None }
     }
 
     pub fn set(&mut self, id: Id, value: Value, at: Mark) {
         self.values.push((id, value, at));
+    }
+
+    /// Notes the keys that are no settings, as they were written.
+    pub(super) fn set_written(&mut self, written: serde_json::Map<String, serde_json::Value>) {
+        self.written = (!written.is_empty()).then(|| serde_json::Value::Object(written).to_string().into());
+    }
+
+    /// What [`Own::set_written`] noted.
+    pub(super) fn written(&self) -> serde_json::Map<String, serde_json::Value> {
+        let written = self.written.as_deref().unwrap_or_default();
+        // It was made by `set_written`; none stands for "no such keys".
+        serde_json::from_str(written).unwrap_or_default()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &(Id, Value, Mark)> {
@@ -208,14 +224,17 @@ fn mismatched<T: Default>(id: Id, value: &Value) -> T {
 
 impl Origin {
     pub fn file(at: Mark) -> Origin {
-        Origin::File { line: u32::try_from(at.line).unwrap_or(u32::MAX) }
+        Origin::File { file: at.file, line: u32::try_from(at.line).unwrap_or(u32::MAX) }
     }
 
-    /// The origin of a setting's value in words.
-    pub fn show(self, setting: &Setting) -> String {
+    /// The origin of a setting's value in words; `files` are the names of the files by their numbers.
+    pub fn show(self, setting: &Setting, files: &[Arc<str>]) -> String {
         match self {
             Origin::Default => "default".to_owned(),
-            Origin::File { line } => format!("file, line {line}"),
+            Origin::File { file: 0, line } => format!("file, line {line}"),
+            Origin::File { file, line } => {
+                format!("{}, line {line}", files.get(usize::from(file)).map_or("?", |path| path))
+            }
             Origin::Env => format!("environment, {}", setting.env()),
             Origin::Flag => format!("flag, --{}", setting.flag),
         }
@@ -229,7 +248,7 @@ mod tests {
     #[test]
     fn flag_wins_over_environment_over_file_over_default() {
         use Origin::{Env, File, Flag};
-        let file = File { line: 3 };
+        let file = File { file: 0, line: 3 };
         for (order, want) in [
             (vec![file], "3s"),
             (vec![Env], "2s"),

@@ -1,7 +1,5 @@
 //! Reads a whole configuration: flags, environment and file in, a [`Config`] or every error out.
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::assemble::Assembly;
@@ -11,11 +9,14 @@ use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place, Severity, quote};
 use super::file::Walk;
 use super::grammar;
+use super::include::{self, Text};
+use super::inputs::Inputs;
 use super::layer::{Layer, Origin, Own, View};
+use super::reference::Secrets;
 use super::settings::{Id, Setting};
 use super::source::{ConfigSource, Given};
 use super::tls;
-use super::tree::{self, FILE_BYTES_MAX, SourceFile};
+use super::tree::SourceFile;
 use super::{ClusterConfig, Config, Sources, UpstreamProtocol, built};
 use crate::io::Address;
 use crate::tls::ClientTls;
@@ -26,20 +27,38 @@ impl Config {
     /// # Errors
     /// Every error of flags, environment and file, in order; warnings are in [`Config::warnings`].
     pub fn load(source: &ConfigSource) -> Result<Config, Vec<ConfigError>> {
+        Config::load_noting(source, &mut Inputs::default())
+    }
+
+    /// As [`Config::load`]; notes what was read, or was to be read, also where there is an error.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_noting(source: &ConfigSource, inputs: &mut Inputs) -> Result<Config, Vec<ConfigError>> {
         let mut findings = Findings::default();
         let host = Host::read(&source.root);
         let mut base = Layer::default();
         base.set_texts(&source.env, Origin::Env, &mut findings);
         base.set_texts(&source.flags, Origin::Flag, &mut findings);
+        let mut secrets = Secrets::default();
         let config = match &source.path {
-            Some(path) => from_file(source, path, base, &host, &mut findings),
+            Some(path) => {
+                refuse_both(source, &mut findings);
+                let text = include::read(source, path, inputs, &mut findings);
+                text.and_then(|text| {
+                    secrets = text.secrets.clone();
+                    from_file(text, base, &host, &mut findings)
+                })
+            }
             None => from_flags(source, base, &host, &mut findings),
         };
         let failed = findings.has_errors();
-        let findings = findings.into_sorted();
+        let mut findings = findings.into_sorted();
+        findings.iter_mut().for_each(|finding| finding.hide(&secrets));
         match config {
             Some(mut config) if !failed => {
                 config.warnings = findings;
+                config.sources.inputs = inputs.clone();
                 Ok(config)
             }
             // Warnings would hide what has to be repaired first.
@@ -142,45 +161,19 @@ fn client_tls(
     tls::client(cluster, https > 0, view, &finding, findings)
 }
 
-fn from_file(
-    source: &ConfigSource,
-    path: &Path,
-    mut base: Layer,
-    host: &Host,
-    findings: &mut Findings,
-) -> Option<Config> {
-    refuse_both(source, findings);
-    let name = path.display().to_string();
-    let text = match read_file(path).and_then(|bytes| tree::decode(&name, bytes)) {
-        Ok(text) => text,
-        Err(error) => {
-            findings.push(error);
-            return None;
-        }
-    };
-    let file = SourceFile::new(&name, &text);
-    let root = tree::read(&file, &text, findings)?;
+fn from_file(text: Text, mut base: Layer, host: &Host, findings: &mut Findings) -> Option<Config> {
+    let Text { file, root, secrets } = text;
     let read = Walk { file: &file, errors: findings }.read(&root);
     // A file of thousands of routes is large as a tree: its memory serves what is built next.
-    drop((root, text));
+    drop(root);
     for own in [&read.process, &read.defaults] {
         for (id, value, at) in own.iter() {
             base.set(*id, value.clone(), Origin::file(*at));
         }
     }
-    Some(Assembly { file: &file, read: &read, base: &base, host, findings }.config())
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let name = path.display().to_string();
-    let wrong = |error: std::io::Error| {
-        ConfigError::new(Place::WholeFile(name.as_str().into()), "", format!("cannot be read: {error}"))
-    };
-    let file = std::fs::File::open(path).map_err(wrong)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed shows that there is too much, and a device without an end does not fill memory.
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(wrong)?;
-    Ok(bytes)
+    let mut config = Assembly { file: &file, read: &read, base: &base, host, findings }.config();
+    config.sources.secrets = secrets;
+    Some(config)
 }
 
 /// A file says which listeners and origins there are, so flags must not say it too.

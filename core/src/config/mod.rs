@@ -2,7 +2,8 @@
 //! data path reads.
 //!
 //! ```text
-//! file    tree    (YAML → nodes that know their line)
+//! file    include (the file and what it includes, as one)
+//!         tree    (YAML → nodes that know their line, references resolved)
 //!         file    (nodes → typed values, every error at once)
 //! flags ┐
 //! env   ┼ layer   (flag > environment > file > default, each value with its origin)
@@ -26,9 +27,12 @@ mod error;
 mod file;
 mod grammar;
 mod identity;
+mod include;
+mod inputs;
 mod layer;
 mod load;
 mod policies;
+mod reference;
 mod reload;
 pub mod settings;
 mod source;
@@ -40,7 +44,9 @@ mod value;
 
 pub use built::*;
 pub use error::{ConfigError, Place, Severity, did_you_mean};
+pub use inputs::Inputs;
 pub use layer::{Layer, Origin, Own};
+pub use reference::{Secrets, Variables};
 pub use reload::restart_needed;
 pub use source::{ConfigSource, Given, LISTEN_DEFAULT};
 pub use target::{TargetConfig, Targets};

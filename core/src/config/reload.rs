@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::settings::{Change, Id, Scope, Setting};
-use super::value::Kind;
+use super::value::{Kind, Value};
 use super::{Config, ProcessConfig};
 
 /// The settings that differ and need a restart, each as `key: old → new`.
@@ -15,9 +15,10 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
         if before == after {
             continue;
         }
+        let show = |config: &Config, value: &Value| config.sources.secrets.hide(&value.show()).into_owned();
         changes.push(match setting.kind {
             Kind::Secret => format!("{}: changed", setting.key),
-            _ => format!("{}: {} → {}", setting.key, before.show(), after.show()),
+            _ => format!("{}: {} → {}", setting.key, show(old, before), show(new, after)),
         });
     }
     // The file of the token may say something else under the same name.

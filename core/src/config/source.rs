@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::layer::Origin;
+use super::reference::Variables;
 use super::settings::{Id, SETTINGS};
 
 /// What `ringway run` listens on when nothing else is said.
@@ -23,6 +24,8 @@ pub struct ConfigSource {
     pub flags: Vec<(Id, String)>,
     /// Settings given as variables, not read yet.
     pub env: Vec<(Id, String)>,
+    /// What `${NAME}` in the file stands for.
+    pub variables: Variables,
     /// `/` outside of tests: where `/proc` and `/sys` are.
     pub root: PathBuf,
 }
@@ -45,6 +48,7 @@ impl Default for ConfigSource {
             upstream: Vec::new(),
             flags: Vec::new(),
             env: Vec::new(),
+            variables: Variables::Process,
             root: PathBuf::from("/"),
         }
     }

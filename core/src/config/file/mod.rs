@@ -60,9 +60,12 @@ struct Structure {
     later: &'static [(&'static str, &'static str)],
 }
 
+/// Keys at the top that hold sections of their own.
+const LISTS: &[&str] = &["defaults", "listeners", "clusters", "routes"];
+
 const TOP: Structure = Structure {
     scope: Scope::Process,
-    keys: &["defaults", "policies", "listeners", "clusters", "routes"],
+    keys: &["include", "defaults", "policies", "listeners", "clusters", "routes"],
     later: &[("discovery", ""), ("tracing", "")],
 };
 
@@ -73,6 +76,8 @@ impl Walk<'_> {
         let Some(keys) = self.section(root, "", &TOP, &mut config.process) else { return config };
         for (key, path, node) in keys {
             match key {
+                // It has been followed already.
+                "include" => {}
                 "defaults" => self.defaults(&node, &path, &mut config.defaults),
                 "policies" => config.policies = self.policies(&node, &path),
                 "listeners" => {
@@ -111,7 +116,13 @@ impl Walk<'_> {
         own: &mut Own,
     ) -> Option<Vec<(&'static str, String, Rc<Node>)>> {
         let mut keys = Vec::new();
-        self.settings(node, path, "", structure, own, &mut keys).then_some(keys)
+        if !self.settings(node, path, "", structure, own, &mut keys) {
+            return None;
+        }
+        // The lists of listeners, clusters and routes have what is theirs.
+        let own_keys = keys.iter().filter(|(key, ..)| !LISTS.contains(key));
+        own.set_written(own_keys.map(|(key, _, node)| ((*key).to_owned(), node.as_written())).collect());
+        Some(keys)
     }
 
     /// The keys below `within` (a path in the table of settings). False where there was no mapping.
@@ -390,7 +401,7 @@ fn siblings(structure: &Structure, within: &str) -> Vec<&'static str> {
     names
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     let key = if key.len() > 60 || key.chars().any(char::is_control) { "…" } else { key };
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
