@@ -36,7 +36,10 @@ fn the_files_of_a_directory_are_a_part_of_the_configuration_in_the_order_of_thei
     let main = format!("include: conf.d\n{LISTENERS}{}{}", cluster("one"), route("first", "two"));
     let files = [
         ("conf.d/20-b.yaml", route("third", "one")),
-        ("conf.d/10-a.yml", cluster("two") + &route("second", "one") + "defaults: { routes: { timeout: 7s } }\n"),
+        (
+            "conf.d/10-a.yml",
+            cluster("two") + &route("second", "one") + "defaults: { routes: { timeout: 7s } }\n",
+        ),
         ("conf.d/30-nothing.yaml", "# nothing in here\n".to_owned()),
         ("conf.d/.hidden.yaml", "not: read\n".to_owned()),
         ("conf.d/notes.txt", "not: read\n".to_owned()),
@@ -97,7 +100,11 @@ fn what_cannot_be_put_together_is_an_error_with_both_places() {
             vec![("a.yaml", "include: b.yaml\n".to_owned())],
             "a.yaml:1:1: include: a file that is included includes nothing itself",
         ),
-        ("a.yaml", vec![("a.yaml", "- x\n".to_owned())], "a.yaml:1:1: include: expected a mapping; found a list"),
+        (
+            "a.yaml",
+            vec![("a.yaml", "- x\n".to_owned())],
+            "a.yaml:1:1: include: expected a mapping; found a list",
+        ),
         ("nowhere", vec![], "ringway.yaml:1:10: include: nowhere cannot be read: No such file or directory"),
         ("{ a: b }", vec![], "ringway.yaml:1:10: include: expected the path of a directory of *.yaml files"),
         ("[a, [b]]", vec![], "ringway.yaml:1:14: include: expected the path of a directory of *.yaml files"),

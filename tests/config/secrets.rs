@@ -44,7 +44,8 @@ fn dumps_show_the_reference() {
     assert_eq!(dump["process"]["access_log.format"]["value"], "{status} ${TOKEN} ${PIN}");
     assert_eq!(dump["process"]["access_log.target"]["value"], "/var/log/${TOKEN}");
     assert!(!dump.to_string().contains(SECRET) && !format!("{:?}", config.sources.secrets).contains(SECRET));
-    let old = Config::load(&source(&directory, "access_log: { format: \"${PIN}\" }")).expect("a configuration");
+    let old =
+        Config::load(&source(&directory, "access_log: { format: \"${PIN}\" }")).expect("a configuration");
     let changes = restart_needed(&old, &config).join("\n");
     assert!(changes.contains("${PIN} → {status} ${TOKEN}") && !changes.contains(SECRET), "{changes}");
 }

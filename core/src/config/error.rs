@@ -145,7 +145,9 @@ impl ConfigError {
 
     /// Shows references instead of what they stand for.
     pub(super) fn hide(&mut self, secrets: &Secrets) {
-        for text in [&mut self.problem, &mut self.expected, &mut self.found, &mut self.hint].into_iter().flatten() {
+        for text in
+            [&mut self.problem, &mut self.expected, &mut self.found, &mut self.hint].into_iter().flatten()
+        {
             if let std::borrow::Cow::Owned(hidden) = secrets.hide(text) {
                 *text = hidden;
             }

@@ -75,7 +75,8 @@ impl References<'_> {
 
     /// What one reference, with its braces, stands for.
     fn value(&mut self, reference: &str) -> Result<String, Unresolved> {
-        let inner = reference.strip_prefix("${").and_then(|inner| inner.strip_suffix('}')).unwrap_or_default();
+        let inner =
+            reference.strip_prefix("${").and_then(|inner| inner.strip_suffix('}')).unwrap_or_default();
         if let Some(path) = inner.strip_prefix("file:") {
             return self.file(path).map_err(|problem| Unresolved { problem, hint: None });
         }

@@ -213,7 +213,12 @@ pub(super) fn decode(path: &str, bytes: Vec<u8>) -> Result<String, ConfigError> 
             (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
         let found = format!("the byte 0x{:02x}", bytes.get(valid).copied().unwrap_or_default());
         let file = SourceFile::new(path, &String::from_utf8_lossy(bytes));
-        ConfigError::mismatch(file.place(Mark { line, column, width: 1, ..Mark::default() }), "", "UTF-8 text", found)
+        ConfigError::mismatch(
+            file.place(Mark { line, column, width: 1, ..Mark::default() }),
+            "",
+            "UTF-8 text",
+            found,
+        )
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
@@ -318,7 +323,8 @@ impl Builder<'_, '_> {
                 self.refuse_tag(tag.is_some(), at)?;
                 let null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
                 if null {
-                    return self.finish(Node { at, content: Content::Null, written: None, weight: 1 }, anchor);
+                    return self
+                        .finish(Node { at, content: Content::Null, written: None, weight: 1 }, anchor);
                 }
                 let (text, written) = self.resolve(text.into_owned(), at);
                 self.finish(Node { at, content: Content::Scalar(text), written, weight: 1 }, anchor)
@@ -359,10 +365,8 @@ impl Builder<'_, '_> {
 
     /// The references of a value, not of a key. What cannot be resolved is an error and stays as it was written.
     fn resolve(&mut self, text: String, at: Mark) -> (String, Option<Box<str>>) {
-        let is_key = matches!(
-            self.open.last(),
-            Some(Open { content: OpenContent::Map { key: None, .. }, .. })
-        );
+        let is_key =
+            matches!(self.open.last(), Some(Open { content: OpenContent::Map { key: None, .. }, .. }));
         let Some(references) = self.references.as_mut().filter(|_| !is_key && text.contains("${")) else {
             return (text, None);
         };
