@@ -79,7 +79,7 @@ struct FileText {
 impl Node {
     /// A node that nobody wrote.
     pub(super) fn nothing(at: Mark) -> Rc<Node> {
-        Rc::new(Node { at, content: Content::Null, weight: 1 })
+        Rc::new(Node::of(at, Content::Null))
     }
 
     /// What a person calls this.
