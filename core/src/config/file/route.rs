@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::route_target::FileTarget;
 use super::{At, FilePolicy, ITEMS_MAX, Structure, Walk};
-use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
 use crate::config::tree::{Mark, Node};
