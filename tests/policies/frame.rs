@@ -1,7 +1,7 @@
 //! The order of policies, and what their changes do to heads of either version of HTTP.
 
 use ringway_tests::http2::Http2Client;
-use ringway_tests::{Client, Io, Origin, each_driver};
+use ringway_tests::{Client, Io, Origin, Ringway, each_driver};
 
 use crate::with_policies;
 
@@ -9,6 +9,7 @@ each_driver! {
     policies_run_from_the_whole_proxy_to_the_route_and_as_written,
     what_is_set_replaces_every_spelling_that_was_received,
     a_request_over_http2_is_changed_the_same_way,
+    policies_of_a_target_run_last_and_for_its_requests_only,
 }
 
 const ORDER: [&str; 3] = [
@@ -56,4 +57,30 @@ fn a_request_over_http2_is_changed_the_same_way(io: Io) {
     assert_eq!(request.fields_named("x-order"), ["g1", "g2", "l1", "r1"]);
     assert_eq!(request.fields_named("x-last"), ["route"]);
     assert_eq!(request.field("x_last"), None);
+}
+
+fn policies_of_a_target_run_last_and_for_its_requests_only(io: Io) {
+    let (old, new) = (Origin::ok(), Origin::ok());
+    let route = "[{ request_headers: { set: { x-last: route }, add: { x-order: r1 } } }]";
+    let target = "[{ request_headers: { set: { x-last: new }, add: { x-order: t1 } } }]";
+    let proxy = Ringway::to(&old)
+        .config(format!(
+            "listeners:\n  - {{ name: web, bind: \"127.0.0.1:0\" }}\nclusters:\n  - {{ name: old, endpoints: [\"{}\"] }}\n  \
+             - {{ name: new, endpoints: [\"{}\"] }}\nroutes:\n  - {{ name: all, policies: {route}, to: [{{ cluster: old }}, \
+             {{ cluster: new, policies: {target} }}] }}\n",
+            old.address(),
+            new.address()
+        ))
+        .io(io)
+        .start();
+    // By chance each gets half of them: that one of the two gets none of 64 does not happen.
+    for _ in 0..64 {
+        assert_eq!(proxy.get("/").status, 200);
+    }
+    let (old, new) = (old.requests(), new.requests());
+    assert!(!old.is_empty() && !new.is_empty());
+    assert!(old.iter().all(|request| request.fields_named("x-last") == ["route"]));
+    assert!(old.iter().all(|request| request.fields_named("x-order") == ["r1"]));
+    assert!(new.iter().all(|request| request.fields_named("x-last") == ["new"]));
+    assert!(new.iter().all(|request| request.fields_named("x-order") == ["r1", "t1"]));
 }

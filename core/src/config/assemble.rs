@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ringway_policies::policy::Level;
+use ringway_policies::policy::{Level, PolicyConfig};
 use ringway_policies::route::{RouteError, RouteTable};
 
 use super::build::{self, RouteParts};
@@ -283,7 +283,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn targets(&mut self, route: &FileRoute, clusters: &Names<'a>) -> Targets {
-        let mut found: Vec<(usize, &str, u32)> = Vec::new();
+        let mut found: Vec<(usize, &str, u32, Vec<PolicyConfig>)> = Vec::new();
         for target in &route.to {
             let name = &target.cluster;
             let index = clusters.find(self.file, target.key.clone(), name, self.findings);
@@ -292,7 +292,9 @@ impl<'a> Assembly<'a> {
                 let problem = format!("the cluster {} is here twice", quote(&name.value));
                 self.findings.push(ConfigError::new(self.file.place(name.at), target.key.clone(), problem));
             }
-            found.push((index, &name.value, target.weight));
+            let policies =
+                policies::build(&target.policies, Level::Target, &name.value, self.file, self.findings);
+            found.push((index, &name.value, target.weight, policies));
         }
         if let Some(first) = route.to.first()
             && route.to.iter().all(|target| target.weight == 0)

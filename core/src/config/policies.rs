@@ -56,11 +56,22 @@ impl Config {
         }
         let before: std::collections::HashMap<&str, &Arc<super::RouteConfig>> =
             old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+        let names: Vec<&str> = self.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        let old_names: Vec<&str> = old.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
         for route in &mut self.routes {
             if let Some(route) = Arc::get_mut(route)
                 && let Some(before) = before.get(route.name.as_str())
             {
                 adopt(&mut route.policies, &before.policies);
+                // Targets are told apart by their clusters, whose order may have changed with their names kept.
+                if let Some(targets) = Arc::get_mut(&mut route.targets) {
+                    for target in &mut targets.list {
+                        let name = names.get(target.cluster);
+                        let mut known = before.targets.list.iter();
+                        let before = known.find(|known| old_names.get(known.cluster) == name);
+                        adopt(&mut target.policies, before.map_or(&[][..], |before| &before.policies));
+                    }
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use ringway_policies::policy::PolicyConfig;
 use ringway_policies::split;
 
 use super::{Config, RouteConfig};
@@ -27,6 +28,8 @@ pub struct TargetConfig {
     weight: AtomicU32,
     /// Tells this target from the others when keys are spread; the same in every process.
     salt: u64,
+    /// Policies of the requests that go here.
+    pub policies: Vec<PolicyConfig>,
 }
 
 impl TargetConfig {
@@ -37,20 +40,22 @@ impl TargetConfig {
 }
 
 impl Targets {
-    /// Clusters by index and name, with weights.
-    pub fn new<'n>(targets: impl IntoIterator<Item = (usize, &'n str, u32)>) -> Targets {
-        let target = |(cluster, name, weight): (usize, &str, u32)| TargetConfig {
-            cluster,
-            written: weight,
-            weight: AtomicU32::new(weight),
-            salt: split::hash(name.as_bytes()),
-        };
+    /// Clusters by index and name, with weights and policies.
+    pub fn new<'n>(targets: impl IntoIterator<Item = (usize, &'n str, u32, Vec<PolicyConfig>)>) -> Targets {
+        let target =
+            |(cluster, name, weight, policies): (usize, &str, u32, Vec<PolicyConfig>)| TargetConfig {
+                cluster,
+                policies,
+                written: weight,
+                weight: AtomicU32::new(weight),
+                salt: split::hash(name.as_bytes()),
+            };
         Targets { list: targets.into_iter().map(target).collect() }
     }
 
     /// Everything to one cluster.
     pub fn one(cluster: usize) -> Targets {
-        Targets::new([(cluster, "", 1)])
+        Targets::new([(cluster, "", 1, Vec::new())])
     }
 
     /// The clusters, by index.
@@ -58,17 +63,16 @@ impl Targets {
         self.list.iter().map(|target| target.cluster)
     }
 
-    /// The target of a request: that of its key where it has one, else by chance.
-    pub fn choose(&self, key: Option<u64>, random: impl FnOnce() -> u64) -> Option<&TargetConfig> {
-        if let [only] = self.list.as_slice() {
-            return Some(only);
+    /// The target of a request, by index: that of its key where it has one, else by chance.
+    pub fn choose(&self, key: Option<u64>, random: impl FnOnce() -> u64) -> Option<usize> {
+        if self.list.len() == 1 {
+            return Some(0);
         }
         let weights = self.list.iter().map(TargetConfig::weight);
-        let chosen = match key {
+        match key {
             Some(key) => split::by_key(key, self.list.iter().map(|target| (target.salt, target.weight()))),
             None => split::by_chance(random(), weights),
-        };
-        self.list.get(chosen?)
+        }
     }
 
     /// Puts new weights in force, one for each target. Those that grow go first: at no moment is there nowhere to go.

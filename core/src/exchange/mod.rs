@@ -134,6 +134,8 @@ struct Record {
     first_byte: Cell<Option<Instant>>,
     route: Cell<Option<usize>>,
     cluster: Cell<Option<usize>>,
+    /// Which target of the route.
+    target: Cell<Option<usize>>,
     endpoint: RefCell<Option<(usize, Rc<crate::upstream::Endpoint>)>>,
     reused: Cell<bool>,
     attempts: Cell<u32>,
@@ -254,6 +256,7 @@ impl<'a> Exchange<'a> {
                 first_byte: Cell::new(None),
                 route: Cell::new(None),
                 cluster: Cell::new(None),
+                target: Cell::new(None),
                 endpoint: RefCell::new(None),
                 reused: Cell::new(false),
                 attempts: Cell::new(0),

@@ -26,7 +26,13 @@ use crate::reply;
 pub struct Policies {
     global: Vec<Policy>,
     listeners: Vec<Vec<Policy>>,
-    routes: Vec<Vec<Policy>>,
+    routes: Vec<RoutePolicies>,
+}
+
+#[derive(Default)]
+struct RoutePolicies {
+    own: Vec<Policy>,
+    targets: Vec<Vec<Policy>>,
 }
 
 impl Policies {
@@ -37,15 +43,29 @@ impl Policies {
         Policies {
             global: instances(&config.policies),
             listeners: config.listeners.iter().map(|listener| instances(&listener.policies)).collect(),
-            routes: config.routes.iter().map(|route| instances(&route.policies)).collect(),
+            routes: config
+                .routes
+                .iter()
+                .map(|route| RoutePolicies {
+                    own: instances(&route.policies),
+                    targets: route.targets.list.iter().map(|target| instances(&target.policies)).collect(),
+                })
+                .collect(),
         }
     }
 
     /// Those of a request, in the order in which they are asked.
-    fn of(&self, listener: usize, route: Option<usize>) -> impl DoubleEndedIterator<Item = &Policy> + Clone {
+    fn of(
+        &self,
+        listener: usize,
+        route: Option<usize>,
+        target: Option<usize>,
+    ) -> impl DoubleEndedIterator<Item = &Policy> + Clone {
         let listener = self.listeners.get(listener).map(Vec::as_slice).unwrap_or_default();
-        let route = route.and_then(|route| self.routes.get(route)).map(Vec::as_slice).unwrap_or_default();
-        self.global.iter().chain(listener).chain(route)
+        let route = route.and_then(|route| self.routes.get(route));
+        let target = route.zip(target).and_then(|(route, target)| route.targets.get(target));
+        let own = route.map(|route| route.own.as_slice()).unwrap_or_default();
+        self.global.iter().chain(listener).chain(own).chain(target.map(Vec::as_slice).unwrap_or_default())
     }
 }
 
@@ -63,9 +83,14 @@ pub(super) struct PolicyState {
 }
 
 impl Exchange<'_> {
+    fn own_policies(&self) -> impl DoubleEndedIterator<Item = &Policy> + Clone {
+        let record = &self.record;
+        self.view.policies.of(self.listener_index, record.route.get(), record.target.get())
+    }
+
     /// Whether any policy has to be asked.
     pub(super) fn has_policies(&self) -> bool {
-        self.view.policies.of(self.listener_index, self.record.route.get()).next().is_some()
+        self.own_policies().next().is_some()
     }
 
     /// Asks the policies of the request one after the other. `Some`: one of them has answered it.
@@ -79,7 +104,7 @@ impl Exchange<'_> {
     ) -> Result<Option<Next>, Failure> {
         self.settle_request_id();
         self.policies.replace(Some(Box::default()));
-        for policy in self.view.policies.of(self.listener_index, self.record.route.get()) {
+        for policy in self.own_policies() {
             let verdict = self.ask(policy, route);
             if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_))
                 && let Some(state) = &mut *self.policies.borrow_mut()
@@ -140,7 +165,7 @@ impl Exchange<'_> {
     ) -> Option<ResponseChanges> {
         let mut state = self.policies.borrow_mut();
         let state = state.as_mut()?;
-        let policies = self.view.policies.of(self.listener_index, self.record.route.get());
+        let policies = self.own_policies();
         let (now, unix_secs) = (self.policy_now(), self.unix_secs());
         let passed: Vec<&Policy> = policies.take(state.passed).collect();
         for policy in passed.into_iter().rev() {
@@ -167,7 +192,7 @@ impl Exchange<'_> {
             request_body_bytes: self.record.request_body_bytes.get(),
             response_body_bytes: self.record.response_body_bytes.get(),
         };
-        let policies = self.view.policies.of(self.listener_index, self.record.route.get());
+        let policies = self.own_policies();
         policies.take(state.passed).for_each(|policy| policy.on_end(&end));
     }
 

@@ -37,6 +37,7 @@ impl<'a> Exchange<'a> {
         {
             return Ok(next);
         }
+        let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
         loop {
             let origin =
@@ -74,6 +75,7 @@ impl<'a> Exchange<'a> {
         if self.has_policies() && Box::pin(self.ask_policies(route, response)).await?.is_some() {
             return Ok(());
         }
+        let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
         loop {
             let result =
@@ -107,13 +109,13 @@ impl<'a> Exchange<'a> {
     }
 
     /// What comes before an origin is asked.
-    fn begin(&self) -> Result<(&'a RouteConfig, &'a Cluster), Failure> {
+    fn begin(&self) -> Result<(&'a RouteConfig, Option<&'a Cluster>), Failure> {
         self.identify_client();
         self.normalise_path()?;
         self.check_tls()?;
         let route = self.find_route()?;
         self.check_allowed(route)?;
-        let cluster = self.choose_target(route)?;
+        let cluster = self.choose_target(route);
         if !route.timeout.is_zero() {
             self.deadline.set(Some(self.record.head_received + route.timeout));
         }
@@ -123,15 +125,16 @@ impl<'a> Exchange<'a> {
         Ok((route, cluster))
     }
 
-    /// Which of the route's clusters gets the request, whatever becomes of it.
-    fn choose_target(&self, route: &RouteConfig) -> Result<&'a Cluster, Failure> {
-        let several = route.targets.list.len() > 1;
-        let key = route.sticky.as_ref().filter(|_| several);
+    /// Which of the route's clusters gets the request, whatever becomes of it. A route that always answers by itself has none.
+    fn choose_target(&self, route: &RouteConfig) -> Option<&'a Cluster> {
+        let targets = &route.targets;
+        let key = route.sticky.as_ref().filter(|_| targets.list.len() > 1);
         let key = key.and_then(|key| key.hash(self.head, self.bytes, self.client_ip.get()));
-        let target = route.targets.choose(key, || self.worker.random()).or(route.targets.list.first());
-        let index = target.ok_or(Reason::NoEndpoint)?.cluster;
-        self.record.cluster.set(Some(index));
-        Ok(self.view.clusters.get(index).ok_or(Reason::NoEndpoint)?)
+        let index = targets.choose(key, || self.worker.random()).unwrap_or(0);
+        let cluster = targets.list.get(index)?.cluster;
+        self.record.target.set(Some(index));
+        self.record.cluster.set(Some(cluster));
+        self.view.clusters.get(cluster).map(|cluster| &**cluster)
     }
 
     fn place(&self) -> Place {

@@ -29,6 +29,8 @@ const ROUTE: Structure = Structure {
     keys: &["name", "listeners", "hosts", "match", "policies", "to"],
     later: &[("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
 };
+/// Policies that let no request pass.
+const ANSWERING: &[&str] = &["fixed_response", "redirect"];
 const MATCH: (&[&str], &[(&str, &str)]) = (
     &["path"],
     &[
@@ -70,7 +72,9 @@ impl Walk<'_> {
             }
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(!item.to.is_empty(), &item.at, path, "to", node);
+        // What always answers needs no cluster.
+        let answers = item.policies.iter().any(|policy| ANSWERING.contains(&policy.kind.name));
+        self.require(answers || !item.to.is_empty(), &item.at, path, "to", node);
         item.broken = self.errors.count() > errors_before;
         Some(item)
     }

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use super::{At, Walk};
+use super::{At, FilePolicy, Walk};
 use crate::config::error::{ConfigError, quote};
 use crate::config::target::WEIGHT_MAX;
 use crate::config::tree::{Content, Mark, Node};
 
 /// Clusters that one route may lead to.
 const TARGETS_MAX: usize = 64;
-const TARGET: &[&str] = &["cluster", "weight"];
+const TARGET: &[&str] = &["cluster", "weight", "policies"];
 const EXPECTED: &str = "the name of a cluster, or a list of { cluster: NAME, weight: NUMBER }";
 
 /// One item of `to`.
@@ -20,6 +20,7 @@ pub(in crate::config) struct FileTarget {
     pub at: Mark,
     pub cluster: At<String>,
     pub weight: u32,
+    pub policies: Vec<FilePolicy>,
 }
 
 impl Walk<'_> {
@@ -41,19 +42,27 @@ impl Walk<'_> {
     fn target(&mut self, node: &Rc<Node>, path: &str) -> Option<FileTarget> {
         if !matches!(node.content, Content::Map(_)) {
             let cluster = self.text(node, path, EXPECTED)?;
-            return Some(FileTarget { key: path.to_owned(), at: node.at, cluster, weight: 1 });
+            return Some(FileTarget {
+                key: path.to_owned(),
+                at: node.at,
+                cluster,
+                weight: 1,
+                policies: Vec::new(),
+            });
         }
-        let (mut cluster, mut weight, mut key) = (None, 1, String::new());
-        for (name, path, node) in self.keys(node, path, TARGET, &[("policies", "")])? {
-            if name == "cluster" {
-                cluster = self.text(&node, &path, "the name of a cluster");
-                key = path;
-            } else {
-                weight = self.weight(&node, &path).unwrap_or(1);
+        let (mut cluster, mut weight, mut key, mut policies) = (None, 1, String::new(), Vec::new());
+        for (name, path, node) in self.keys(node, path, TARGET, &[])? {
+            match name {
+                "cluster" => {
+                    cluster = self.text(&node, &path, "the name of a cluster");
+                    key = path;
+                }
+                "policies" => policies = self.policies(&node, &path),
+                _ => weight = self.weight(&node, &path).unwrap_or(1),
             }
         }
         self.require(cluster.is_some(), &node.at, path, "cluster", node);
-        Some(FileTarget { key, at: node.at, cluster: cluster?, weight })
+        Some(FileTarget { key, at: node.at, cluster: cluster?, weight, policies })
     }
 
     fn weight(&mut self, node: &Node, path: &str) -> Option<u32> {
