@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::io::Address;
 use crate::io::mailbox::Sender;
-use crate::upstream::EndpointShared;
+use crate::upstream::{ClusterShared, EndpointShared};
 use crate::worker::Message;
 
 /// State of the process that every worker sees.
@@ -21,6 +21,7 @@ pub struct Shared {
     started: Instant,
     clients: ClientTable,
     listeners: Mutex<HashMap<Address, Arc<AtomicU32>>>,
+    clusters: Mutex<HashMap<String, Arc<ClusterShared>>>,
     endpoints: Mutex<HashMap<(String, String), Arc<EndpointShared>>>,
 }
 
@@ -41,6 +42,7 @@ impl Shared {
             started: Instant::now(),
             clients: ClientTable::default(),
             listeners: Mutex::default(),
+            clusters: Mutex::default(),
             endpoints: Mutex::default(),
         }
     }
@@ -73,10 +75,28 @@ impl Shared {
     /// The counts of an endpoint; they outlive a reload that keeps cluster name and endpoint.
     pub fn endpoint(&self, cluster: &str, endpoint: &str) -> Arc<EndpointShared> {
         let mut endpoints = lock(&self.endpoints);
-        // Endpoints that no worker uses any more are forgotten here, so that reloads do not add up.
-        endpoints.retain(|_, shared| Arc::strong_count(shared) > 1);
         let key = (cluster.to_owned(), endpoint.to_owned());
-        Arc::clone(endpoints.entry(key).or_insert_with(|| Arc::new(EndpointShared::new(self.workers.len()))))
+        let now = self.millis(Instant::now());
+        Arc::clone(
+            endpoints.entry(key).or_insert_with(|| Arc::new(EndpointShared::new(self.workers.len(), now))),
+        )
+    }
+
+    /// What all workers know of a cluster; it outlives a reload that keeps the name.
+    pub fn cluster(&self, name: &str) -> Arc<ClusterShared> {
+        let mut clusters = lock(&self.clusters);
+        Arc::clone(clusters.entry(name.to_owned()).or_default())
+    }
+
+    /// Forgets clusters and endpoints that no worker uses any more, so that reloads do not add up.
+    pub fn forget_unused(&self) {
+        lock(&self.clusters).retain(|_, shared| Arc::strong_count(shared) > 1);
+        lock(&self.endpoints).retain(|_, shared| Arc::strong_count(shared) > 1);
+    }
+
+    /// Milliseconds of one clock for all workers; never 0.
+    pub fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64 + 1
     }
 
     /// Counts one more connection of `client`; `None` when it already has `max`.

@@ -277,6 +277,7 @@ impl Worker {
         let clusters: Vec<_> = clusters.collect();
         let new = clusters.iter().filter(|cluster| !old.clusters.iter().any(|old| Rc::ptr_eq(old, cluster)));
         let new: Vec<_> = new.map(Rc::clone).collect();
+        self.shared.forget_unused();
         for resolved in &generation.resolved {
             clusters.iter().for_each(|cluster| cluster.resolved(resolved));
         }

@@ -11,7 +11,7 @@ use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, quote};
-use super::file::{At, FileCluster, FileConfig, FileListener, FileRoute};
+use super::file::{At, FileCluster, FileConfig, FileEndpoint, FileListener, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
@@ -19,7 +19,10 @@ use super::policies;
 use super::settings::{Id, Setting};
 use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
-use super::{ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, Sources, Targets, built};
+use super::{
+    ClusterConfig, Config, EndpointConfig, EndpointTraits, ListenerConfig, RouteConfig, Sources, Targets,
+    built,
+};
 use crate::io::Address;
 use crate::tls::ClientTls;
 
@@ -181,9 +184,10 @@ impl<'a> Assembly<'a> {
         view: &View<'_>,
     ) -> Option<Arc<ClientTls>> {
         let texts = cluster.endpoints.as_deref().unwrap_or_default();
-        let https = texts.iter().filter(|text| grammar::is_https(&text.value)).count();
+        let texts = || texts.iter().map(|endpoint| &endpoint.address);
+        let https = texts().filter(|text| grammar::is_https(&text.value)).count();
         // Those with another scheme are errors already.
-        let mut plain = texts.iter().enumerate().filter(|(_, text)| !text.value.contains("://"));
+        let mut plain = texts().enumerate().filter(|(_, text)| !text.value.contains("://"));
         if let (1.., Some((index, plain)), Some(_)) = (https, plain.next(), view.word(Id::UpstreamTls)) {
             let expected = "https:// like the other endpoints: a cluster has TLS or has not";
             let (place, key) = (self.file.place(plain.at), format!("{path}.endpoints[{index}]"));
@@ -209,10 +213,16 @@ impl<'a> Assembly<'a> {
         Some(address)
     }
 
-    fn endpoints(&mut self, texts: &[At<String>], path: &str, given: bool, at: Mark) -> Vec<EndpointConfig> {
+    fn endpoints(
+        &mut self,
+        items: &[FileEndpoint],
+        path: &str,
+        given: bool,
+        at: Mark,
+    ) -> Vec<(EndpointConfig, EndpointTraits)> {
         let mut first_lines: HashMap<EndpointConfig, usize> = HashMap::new();
         let mut endpoints = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
+        for (index, FileEndpoint { address: text, traits }) in items.iter().enumerate() {
             let (place, key) = (self.file.place(text.at), format!("{path}.endpoints[{index}]"));
             match grammar::endpoint(&text.value) {
                 Err(mismatch) => {
@@ -224,11 +234,11 @@ impl<'a> Assembly<'a> {
                         let problem = format!("{} is here twice, first in line {line}", quote(&text.value));
                         self.findings.push(ConfigError::new(place, key, problem).warning());
                     }
-                    endpoints.push(endpoint);
+                    endpoints.push((endpoint, traits.clone()));
                 }
             }
         }
-        if given && texts.is_empty() {
+        if given && items.is_empty() {
             let place = self.file.place(Mark { width: 1, ..at });
             self.findings.push(ConfigError::mismatch(
                 place,

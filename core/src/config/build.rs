@@ -10,6 +10,7 @@ use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 
+use super::balance::{BalanceConfig, EndpointTraits, HashKey, StickyConfig, Table};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
@@ -258,15 +259,17 @@ fn http2(view: &View<'_>) -> Http2Config {
 }
 
 /// Builds a cluster, without what it reads from files.
-pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_>) -> ClusterConfig {
-    ClusterConfig {
+pub(super) fn cluster(
+    name: &str,
+    endpoints: Vec<(EndpointConfig, EndpointTraits)>,
+    view: &View<'_>,
+) -> ClusterConfig {
+    let (endpoints, endpoint_traits) = endpoints.into_iter().unzip();
+    let mut cluster = ClusterConfig {
         name: name.to_owned(),
         endpoints,
-        balance: match view.word(Id::Balance) {
-            Some("least_request") => Balance::LeastRequest,
-            Some("random") => Balance::Random,
-            _ => Balance::RoundRobin,
-        },
+        endpoint_traits,
+        spread: spread(view),
         pool: PoolConfig {
             idle_timeout: view.duration(Id::PoolIdleTimeout),
             lifetime_max: view.duration(Id::PoolLifetime),
@@ -292,6 +295,32 @@ pub(super) fn cluster(name: &str, endpoints: Vec<EndpointConfig>, view: &View<'_
         multiplex: multiplex(view),
         health: health(view),
         tls: None,
+    };
+    cluster.make_table();
+    cluster
+}
+
+/// How a cluster spreads its requests, without the table, which needs the endpoints.
+fn spread(view: &View<'_>) -> BalanceConfig {
+    BalanceConfig {
+        balance: match view.word(Id::Balance) {
+            Some("least_request") => Balance::LeastRequest,
+            Some("ewma") => Balance::Ewma,
+            Some("random") => Balance::Random,
+            Some("ring_hash") => Balance::RingHash,
+            Some("maglev") => Balance::Maglev,
+            _ => Balance::RoundRobin,
+        },
+        hash_key: view.text(Id::HashKey).and_then(|text| HashKey::parse(&text)).unwrap_or(HashKey::Client),
+        table_size: view.number_as(Id::HashSize),
+        table: Table::default(),
+        sticky: view
+            .text(Id::EndpointCookie)
+            .map(|cookie| StickyConfig { cookie, ttl: view.duration(Id::EndpointCookieTtl) }),
+        slow_start: view.duration(Id::SlowStart),
+        ewma_decay: view.duration(Id::EwmaDecay),
+        zone: view.text(Id::Zone).filter(|_| view.bool(Id::Locality)).map(Arc::from),
+        panic_percent: view.number_as(Id::HealthPanic),
     }
 }
 
@@ -307,7 +336,6 @@ fn health(view: &View<'_>) -> Option<HealthConfig> {
         timeout: view.duration(Id::HealthTimeout),
         healthy_after: view.number_as(Id::HealthHealthy),
         unhealthy_after: view.number_as(Id::HealthUnhealthy),
-        panic_percent: view.number_as(Id::HealthPanic),
     })
 }
 

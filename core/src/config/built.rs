@@ -15,6 +15,7 @@ pub use ringway_policies::split::SplitKey;
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http2::ConnectionConfig;
 
+use super::balance::{BalanceConfig, EndpointTraits};
 use super::{ConfigError, Inputs, Layer, Own, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
@@ -260,7 +261,9 @@ pub const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct ClusterConfig {
     pub name: String,
     pub endpoints: Vec<EndpointConfig>,
-    pub balance: Balance,
+    /// What is said of each endpoint, in the same order; nothing stands for the defaults.
+    pub endpoint_traits: Vec<EndpointTraits>,
+    pub spread: BalanceConfig,
     pub pool: PoolConfig,
     pub connect_timeout: Duration,
     /// From the last byte of the request head to the end of the response head.
@@ -288,8 +291,6 @@ pub struct HealthConfig {
     /// Good answers in a row that make an endpoint healthy, and failures that make it unhealthy.
     pub healthy_after: u32,
     pub unhealthy_after: u32,
-    /// Below this share of healthy endpoints, health is ignored.
-    pub panic_percent: u32,
 }
 
 /// What the endpoints of a cluster speak.

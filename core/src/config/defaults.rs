@@ -7,8 +7,8 @@ use super::cpus::Host;
 use super::error::{Findings, Place};
 use super::layer::Layer;
 use super::{
-    BufferConfig, ClusterConfig, Config, EndpointConfig, ForwardedConfig, ListenerConfig, ListenerLimits,
-    PoolConfig, ProcessConfig, RouteConfig, Sources, Targets,
+    BufferConfig, ClusterConfig, Config, EndpointConfig, EndpointTraits, ForwardedConfig, ListenerConfig,
+    ListenerLimits, PoolConfig, ProcessConfig, RouteConfig, Sources, Targets,
 };
 use crate::io::Address;
 
@@ -45,7 +45,8 @@ impl ListenerConfig {
 impl ClusterConfig {
     /// A cluster with every default.
     pub fn new(name: &str, endpoints: Vec<EndpointConfig>) -> Self {
-        build::cluster(name, endpoints, &build::all(&Layer::default()))
+        let plain = endpoints.into_iter().map(|endpoint| (endpoint, EndpointTraits::default()));
+        build::cluster(name, plain.collect(), &build::all(&Layer::default()))
     }
 }
 

@@ -17,7 +17,7 @@ use super::settings::{Id, Setting};
 use super::source::{ConfigSource, Given};
 use super::tls;
 use super::tree::SourceFile;
-use super::{ClusterConfig, Config, Sources, UpstreamProtocol, built};
+use super::{ClusterConfig, Config, EndpointTraits, Sources, UpstreamProtocol, built};
 use crate::io::Address;
 use crate::tls::ClientTls;
 
@@ -96,7 +96,7 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     let mut endpoints = Vec::new();
     for given in &source.upstream {
         match grammar::origin(&given.text) {
-            Ok(endpoint) => endpoints.push(endpoint),
+            Ok(endpoint) => endpoints.push((endpoint, EndpointTraits::default())),
             Err(mismatch) => {
                 let error = ConfigError::mismatch(given.place(), "", mismatch.expected, quote(&given.text));
                 findings.push(error.hint(mismatch.hint));

@@ -15,6 +15,7 @@
 //! is checked again on the request path.
 
 mod assemble;
+mod balance;
 mod build;
 mod built;
 mod check;
@@ -42,6 +43,7 @@ mod tree;
 pub mod units;
 mod value;
 
+pub use balance::{BalanceConfig, EndpointTraits, HashKey, StickyConfig};
 pub use built::*;
 pub use error::{ConfigError, Place, Severity, did_you_mean};
 pub use inputs::Inputs;

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use ringway_policies::balance::hash;
+
 use super::value::Kind;
 use crate::tls;
 
@@ -50,7 +52,7 @@ macro_rules! settings {
     ($($(#[doc = $help:literal])+ $id:ident: $scope:ident $key:literal $flag:literal, $kind:expr, $words:expr, $default:literal, $change:ident;)*) => {
         /// The name of each setting in code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Id { $($(#[doc = $help])+ $id),* }
 
         /// Every setting, in the order of [`Id`].
@@ -152,6 +154,8 @@ settings! {
     WaitNr: Process "uring.wait_nr" "uring-wait-nr", count(1, 4096), &[], "1", Restart;
     /// How long a worker waits for `wait_nr` completions before it takes fewer (io_uring only).
     MinWait: Process "uring.min_wait" "uring-min-wait", Kind::Duration { min: Duration::from_micros(1), max: Duration::from_millis(10), zero: Some("off") }, &[], "0", Restart;
+    /// The zone that this proxy runs in: endpoints of the same zone come first.
+    Zone: Process "zone" "zone", Kind::Text, &["none"], "none", Reload;
     /// gRPC methods with statistics of their own from the start; others get theirs when they are first seen, as long as there are fewer than 1,000.
     GrpcMethods: Process "grpc.methods" "grpc-methods", Kind::Methods, &["seen"], "seen", Reload;
 
@@ -328,8 +332,22 @@ settings! {
     HealthUnhealthy: Cluster "health.unhealthy" "health-unhealthy", count(1, 100), &[], "3", Reload;
     /// Share of healthy endpoints below which health is ignored: better some failures than all load on a few.
     HealthPanic: Cluster "health.panic" "health-panic", Kind::Percent, &[], "50%", Reload;
-    /// How an endpoint is chosen.
-    Balance: Cluster "balance" "balance", Kind::Choice, &["round_robin", "least_request", "random"], "round_robin", Reload;
+    /// How an endpoint is chosen: in turn, the less busy of two, the sooner of two (peak EWMA), at random, or by a key of the request (consistent hashing).
+    Balance: Cluster "balance" "balance", Kind::Choice, &["round_robin", "least_request", "ewma", "random", "ring_hash", "maglev"], "round_robin", Reload;
+    /// What requests are told apart by, for `ring_hash` and `maglev`. Those without it go to an endpoint at random.
+    HashKey: Cluster "hash.key" "hash-key", Kind::HashKey, &[], "client", Reload;
+    /// Least number of points of a ring or slots of a Maglev table. More spread keys more evenly.
+    HashSize: Cluster "hash.size" "hash-size", count(64, hash::TABLE_MAX as u64), &[], "16384", Reload;
+    /// Name of a cookie that brings a client back to the endpoint that answered it first, as long as that is healthy.
+    EndpointCookie: Cluster "sticky.cookie" "endpoint-cookie", Kind::Token, &["off"], "off", Reload;
+    /// How long a browser keeps that cookie.
+    EndpointCookieTtl: Cluster "sticky.ttl" "endpoint-cookie-ttl", Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(365 * DAY), zero: Some("until it closes") }, &[], "0", Reload;
+    /// How long an endpoint that is new or healthy again takes to get its whole share.
+    SlowStart: Cluster "slow_start" "slow-start", time_or_off(1, HOUR), &[], "0", Reload;
+    /// How soon the response times that `ewma` goes by are forgotten.
+    EwmaDecay: Cluster "ewma.decay" "ewma-decay", time(1, HOUR), &[], "10s", Reload;
+    /// Whether endpoints of the proxy's own zone come before others.
+    Locality: Cluster "locality" "locality", Kind::Bool, &[], "true", Reload;
     /// Whether connections to endpoints begin with a PROXY protocol header.
     SendProxyProtocol: Cluster "send_proxy_protocol" "send-proxy-protocol", Kind::Choice, &["off", "v1", "v2"], "off", Reload;
     /// How long an unused connection to an endpoint is kept. Best below the origin's own keep-alive time.
@@ -447,6 +465,9 @@ impl Setting {
                 "TLS of clients (defaults; a listener's own value wins)"
             }
             (Scope::Cluster, "tls") => "TLS to upstreams (defaults; a cluster's own value wins)",
+            (Scope::Cluster, "balance" | "hash" | "sticky" | "slow_start" | "ewma" | "locality") => {
+                "Load balancing (defaults; a cluster's own value wins)"
+            }
             (Scope::Cluster, "health") => "Health of endpoints (defaults; a cluster's own value wins)",
             (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
             (Scope::Cluster, "http2" | "protocol") => {

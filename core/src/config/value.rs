@@ -8,6 +8,7 @@ use ringway_policies::spiffe::SpiffePattern;
 use ringway_protocols::grpc;
 
 use super::Cidr;
+use super::balance::{HashKey, is_token_byte};
 use super::units::{self, format_duration, format_size};
 
 /// The type of a setting with its bounds.
@@ -58,6 +59,10 @@ pub enum Kind {
     Paths,
     /// A list of SPIFFE IDs, or of patterns of them.
     Identities,
+    /// What requests are told apart by.
+    HashKey,
+    /// A name of a header or cookie.
+    Token,
 }
 
 /// A value that fits its [`Kind`].
@@ -160,6 +165,9 @@ impl Kind {
                 Err(None)
             }
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
+            Kind::HashKey if HashKey::parse(text).is_none() => Err(None),
+            Kind::Token if text.is_empty() || !text.bytes().all(is_token_byte) => Err(None),
+            Kind::HashKey | Kind::Token => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs => split_list(text).map(parse_cidr).collect_list(Value::Cidrs),
             Kind::Tokens => {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
@@ -211,6 +219,8 @@ impl Kind {
             Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
             Kind::Names(known) => format!("some of {}", known.join(", ")),
             Kind::Paths => "paths of files".to_owned(),
+            Kind::HashKey => "client, path, header:NAME or cookie:NAME".to_owned(),
+            Kind::Token => "a name of letters, digits and `-_.`".to_owned(),
             Kind::Identities => {
                 "SPIFFE IDs such as spiffe://shop/ns/prod/sa/payments, or patterns such as spiffe://shop/ns/prod/**"
                     .to_owned()
@@ -241,6 +251,8 @@ impl Kind {
             Kind::Names(_) => "names",
             Kind::Paths => "paths",
             Kind::Identities => "SPIFFE IDs",
+            Kind::HashKey => "key",
+            Kind::Token => "name",
         }
     }
 
@@ -261,6 +273,8 @@ impl Kind {
             Kind::Origins => "ORIGINS",
             Kind::Paths => "PATHS",
             Kind::Identities => "IDS",
+            Kind::HashKey => "KEY",
+            Kind::Token => "NAME",
         }
     }
 

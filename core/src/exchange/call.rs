@@ -85,6 +85,7 @@ impl<'a> Exchange<'a> {
     /// What the head of a response loses and gets on its way to the client.
     pub(super) fn response_edits(&self, end: bool, append: &mut Vec<u8>) -> KindSet {
         append.extend_from_slice(self.hsts_line());
+        append.extend_from_slice(self.sticky_line().unwrap_or_default().as_bytes());
         let mut drop = OWN_FIELDS.union(self.hsts_drop());
         let Some(call) = self.call.as_ref().filter(|call| call.is_translated()) else { return drop };
         drop.insert(FieldKind::ContentType);

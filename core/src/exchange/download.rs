@@ -228,6 +228,9 @@ impl Exchange<'_> {
             own = own.union(changes.headers.kinds());
             append.to_mut().extend_from_slice(changes.headers.lines());
         }
+        if let Some(line) = self.sticky_line() {
+            append.to_mut().extend_from_slice(line.as_bytes());
+        }
         let edits = ResponseEdits {
             drop: if unchunk { own.union(KindSet::of(&[FieldKind::TransferEncoding])) } else { own },
             drop_names: changes.as_ref().map(|changes| changes.headers.names()).unwrap_or_default(),

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod download;
 pub(crate) mod forwarding;
+mod pick_key;
 mod policies;
 mod secure;
 mod stream;
@@ -319,7 +320,7 @@ impl<'a> Exchange<'a> {
                 }
                 Err(picked) => picked,
             },
-            Source::Fresh => cluster.pick_first(self.worker),
+            Source::Fresh => cluster.pick_first(self.worker, &asked),
         };
         let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit, asked));
         let origin = poll_fn(|cx| {

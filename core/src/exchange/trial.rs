@@ -13,7 +13,7 @@ use crate::error::Reason;
 use crate::io::{self as rt, Chunk};
 use crate::transport::Transport;
 use crate::tunnel;
-use crate::upstream::{Asked, Cluster, Origin, Place, Source};
+use crate::upstream::{Asked, Cluster, Origin, PickKey, Place, Source};
 
 impl<'a> Exchange<'a> {
     /// The path of a request over HTTP/1.1, from its head to the end of its response.
@@ -147,6 +147,8 @@ impl<'a> Exchange<'a> {
             method: self.head.method,
             protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
+            key: trial.key,
+            avoid: &[],
         }
     }
 
@@ -155,7 +157,8 @@ impl<'a> Exchange<'a> {
         let source = if poolable { Source::Any } else { Source::Fresh };
         let mut greeting = Vec::new();
         self.write_proxy_header(&mut greeting, &cluster.config);
-        Trial { source, body: None, unread: self.unread.borrow().clone(), greeting }
+        let key = self.pick_key(&cluster.config);
+        Trial { source, body: None, unread: self.unread.borrow().clone(), greeting, key }
     }
 
     /// Prepares the next trial after one that may be repeated.
@@ -185,4 +188,6 @@ struct Trial<'a> {
     unread: Option<Chunk>,
     /// The PROXY protocol header, where the cluster wants one.
     greeting: Vec<u8>,
+    /// What an endpoint is picked by.
+    key: PickKey,
 }

@@ -65,8 +65,11 @@ pub async fn watch(worker: Rc<Worker>, cluster: Weak<Cluster>, index: usize) {
         if let Some(endpoint) = cluster.endpoints.get(index) {
             let healthy = &endpoint.shared.healthy;
             if serving && good >= health.healthy_after && !healthy.swap(true, Relaxed) {
+                endpoint.shared.since.store(worker.shared.millis(rt::now()), Relaxed);
+                cluster.shared.changed();
                 log_info!("endpoint {} of {} is healthy again", endpoint.name, cluster.config.name);
             } else if bad >= health.unhealthy_after && healthy.swap(false, Relaxed) {
+                cluster.shared.changed();
                 log_info!("endpoint {} of {} is not healthy", endpoint.name, cluster.config.name);
             }
         }

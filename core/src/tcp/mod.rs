@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use ringway_policies::balance::hash;
 use ringway_protocols::message::Method;
 
 use crate::config::{FOREVER, TcpConfig};
@@ -126,8 +127,12 @@ impl Connection<'_> {
         let mut greeting = Vec::new();
         write_proxy_header(&mut greeting, &cluster.config, self.client.zip(local));
         let greeting = (!greeting.is_empty()).then_some(greeting.as_slice());
-        let asked = Asked { method: Method::Connect, protocol: false, greeting };
-        let (first, deadline) = (cluster.pick_first(self.worker), rt::now() + FOREVER);
+        let mut asked = Asked::plain(Method::Connect, greeting);
+        if cluster.config.spread.balance.is_hash() {
+            // Whatever the key is: a connection has nothing else.
+            asked.key.hash = self.client.map(|client| hash::of_ip(client.ip()));
+        }
+        let (first, deadline) = (cluster.pick_first(self.worker, &asked), rt::now() + FOREVER);
         let mut checkout =
             Box::pin(cluster.checkout(self.worker, place, Source::Fresh, first, deadline, asked));
         let origin = poll_fn(|cx| {

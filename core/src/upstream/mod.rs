@@ -4,10 +4,12 @@
 //! way between two workers. Its permit is counted from the dial to the close, wherever it is.
 
 pub mod borrow;
+mod choice;
 pub mod connect;
 mod dial;
 pub mod multiplex;
 pub mod pool;
+mod state;
 mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -25,18 +27,22 @@ use crate::shared::Shared;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use borrow::BorrowRequest;
+use choice::Choice;
+pub use choice::PickKey;
 use multiplex::{Multiplex, OriginStream, Wanted};
 pub use pool::EndpointShared;
 use pool::{Connection, ConnectionMeta, Pool};
-use ringway_policies::balance::{self, EndpointState, Turn};
+use ringway_policies::balance::ewma::PeakEwma;
 use ringway_protocols::message::Method;
+pub use state::ClusterShared;
 
 /// A cluster of one worker.
 pub struct Cluster {
     /// Index into the configuration of the generation that holds this cluster; the cluster itself may be older.
     pub config: Arc<ClusterConfig>,
     pub endpoints: Vec<Rc<Endpoint>>,
-    turn: Cell<Turn>,
+    pub shared: Arc<ClusterShared>,
+    choice: Choice,
 }
 
 /// An endpoint of one worker.
@@ -52,6 +58,8 @@ pub struct Endpoint {
     addresses: RefCell<Rc<[Address]>>,
     /// Exchanges of this worker under way.
     active: Cell<u32>,
+    /// How soon it answered this worker.
+    ewma: Cell<PeakEwma>,
     dials: Cell<usize>,
 }
 
@@ -109,6 +117,17 @@ pub struct Asked<'a> {
     pub protocol: bool,
     /// What a new connection has to begin with (the PROXY protocol). Nobody else may use that connection.
     pub greeting: Option<&'a [u8]>,
+    /// What decides among the endpoints.
+    pub key: PickKey,
+    /// Endpoints that are only picked where there is no other: an earlier attempt failed there.
+    pub avoid: &'a [usize],
+}
+
+impl<'a> Asked<'a> {
+    /// A request of which nothing matters but its method.
+    pub fn plain(method: Method, greeting: Option<&'a [u8]>) -> Asked<'a> {
+        Asked { method, protocol: false, greeting, key: PickKey::default(), avoid: &[] }
+    }
 }
 
 /// What a checkout may use.
@@ -133,38 +152,15 @@ impl Cluster {
                 name,
                 addresses: RefCell::new(addresses),
                 active: Cell::new(0),
+                ewma: Cell::default(),
                 // Workers start at different places, so that they do not all dial the same endpoint first.
                 dials: Cell::new(worker),
             })
         });
-        let endpoints = endpoints.collect();
-        Cluster { config, endpoints, turn: Cell::new(Turn(worker)) }
-    }
-
-    /// The endpoint for the next request, skipping those in `tried`.
-    fn pick(&self, random: u64, tried: &[usize]) -> Option<usize> {
-        let any_health = self.ignores_health();
-        let state = |index: usize| {
-            let endpoint = &self.endpoints[index];
-            EndpointState {
-                usable: endpoint.has_address()
-                    && !tried.contains(&index)
-                    && (any_health || endpoint.is_healthy()),
-                active: endpoint.active.get(),
-            }
-        };
-        let mut turn = self.turn.get();
-        let index = balance::pick(self.config.balance, &mut turn, random, self.endpoints.len(), state);
-        self.turn.set(turn);
-        index
-    }
-
-    /// Whether endpoints are used without regard to their health: where nobody asks for it, and where so few are healthy that
-    /// all the load on them would take them down too.
-    fn ignores_health(&self) -> bool {
-        let Some(health) = &self.config.health else { return true };
-        let healthy = self.endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
-        healthy * 100 < self.endpoints.len() * health.panic_percent as usize
+        let endpoints: Vec<_> = endpoints.collect();
+        let choice = Choice::new(worker, &endpoints);
+        let shared = shared.cluster(&config.name);
+        Cluster { config, endpoints, shared, choice }
     }
 
     /// A stream on which an endpoint is asked for its health.
@@ -183,7 +179,7 @@ impl Cluster {
             ProxyProtocolVersion::V1 => &b"PROXY UNKNOWN\r\n"[..],
             ProxyProtocolVersion::V2 => &b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"[..],
         });
-        let asked = Asked { method: Method::Post, protocol: false, greeting };
+        let asked = Asked::plain(Method::Post, greeting);
         self.stream(worker, place, index, deadline, asked).await
     }
 
@@ -198,6 +194,7 @@ impl Cluster {
                 endpoint.pool.retain(|address| new.contains(address));
                 endpoint.multiplex.retain(|address| new.contains(address));
                 *endpoint.addresses.borrow_mut() = new;
+                self.choice.forget_plan();
             }
         }
     }
@@ -213,7 +210,7 @@ impl Cluster {
     /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
     /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
     pub fn take_pooled(&self, worker: &Worker, asked: Asked<'_>) -> Result<Origin, Picked> {
-        let picked = self.pick(worker.random(), &[]);
+        let picked = self.pick(worker, &asked, &[]);
         let pooled = picked.and_then(|index| {
             let endpoint = &self.endpoints[index];
             if self.spoken(endpoint) == Some(Spoken::Http2) {
@@ -232,8 +229,8 @@ impl Cluster {
     }
 
     /// Picks an endpoint for a connection that does not come from the pool.
-    pub fn pick_first(&self, worker: &Worker) -> Picked {
-        Picked(self.pick(worker.random(), &[]))
+    pub fn pick_first(&self, worker: &Worker, asked: &Asked<'_>) -> Picked {
+        Picked(self.pick(worker, asked, &[]))
     }
 
     /// A connection for one request: from another worker, or new; to another endpoint when the first refuses.
@@ -262,7 +259,7 @@ impl Cluster {
             }
             // Nothing was sent, so another endpoint may be tried whatever the method.
             tried.push(index);
-            picked = self.pick(worker.random(), &tried);
+            picked = self.pick(worker, &asked, &tried);
         }
         Err(reason)
     }
@@ -421,6 +418,11 @@ impl Endpoint {
     /// What health checks found last.
     pub fn is_healthy(&self) -> bool {
         self.shared.healthy.load(Relaxed)
+    }
+
+    /// The hash of its name, by which a cookie finds it again.
+    pub fn id(&self) -> u64 {
+        ringway_policies::balance::hash::hash(self.name.as_bytes())
     }
 
     fn has_address(&self) -> bool {

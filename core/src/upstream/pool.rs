@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::config::PoolConfig;
@@ -22,15 +22,18 @@ pub struct EndpointShared {
     pub idle_by_worker: Box<[AtomicU32]>,
     /// What health checks found, where the cluster has some.
     pub healthy: AtomicBool,
+    /// When it came into use, or was taken back into use: milliseconds of [`Shared::millis`](crate::shared::Shared).
+    pub since: AtomicU64,
 }
 
 impl EndpointShared {
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, now_ms: u64) -> Self {
         EndpointShared {
             connections: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             idle_by_worker: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             healthy: AtomicBool::new(true),
+            since: AtomicU64::new(now_ms),
         }
     }
 }

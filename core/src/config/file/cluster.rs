@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{At, Structure, Walk, entry};
+use super::{At, ITEMS_MAX, Structure, Walk, entry};
+use crate::config::EndpointTraits;
+use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::{Id, Scope};
 use crate::config::tree::{Content, Mark, Node};
@@ -13,9 +15,21 @@ pub(in crate::config) struct FileCluster {
     pub index: usize,
     pub at: Mark,
     pub name: Option<At<String>>,
-    pub endpoints: Option<Vec<At<String>>>,
+    pub endpoints: Option<Vec<FileEndpoint>>,
     pub own: Own,
 }
+
+/// One item of `endpoints`: an address, or a mapping that says more.
+#[derive(Debug)]
+pub(in crate::config) struct FileEndpoint {
+    pub address: At<String>,
+    pub traits: EndpointTraits,
+}
+
+const ENDPOINT: &str = "HOST:PORT or unix:/path";
+const ENDPOINT_KEYS: &[&str] = &["address", "weight", "priority", "zone"];
+const WEIGHT_MAX: u32 = 10_000;
+const PRIORITY_MAX: u32 = 127;
 
 const CLUSTER: Structure = Structure {
     scope: Scope::Cluster,
@@ -39,11 +53,59 @@ impl Walk<'_> {
         for (key, path, node) in self.section(node, path, &CLUSTER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
-                _ => item.endpoints = self.texts(&node, &path, "HOST:PORT or unix:/path"),
+                _ => item.endpoints = self.endpoints(&node, &path),
             }
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
         self.require(item.endpoints.is_some(), &item.at, path, "endpoints", node);
         Some(item)
+    }
+
+    /// A list of endpoints; one alone is a list of one.
+    pub(in crate::config) fn endpoints(&mut self, node: &Rc<Node>, path: &str) -> Option<Vec<FileEndpoint>> {
+        match &node.content {
+            Content::Scalar(_) => Some(self.endpoint(0, node, path).into_iter().collect()),
+            Content::List(_) => Some(self.each(node, path, ITEMS_MAX, Self::endpoint)),
+            _ => {
+                let error = ConfigError::mismatch(self.file.place(node.at), path, "a list", node.describe());
+                self.errors.push(error);
+                None
+            }
+        }
+    }
+
+    fn endpoint(&mut self, _: usize, node: &Rc<Node>, path: &str) -> Option<FileEndpoint> {
+        let mut traits = EndpointTraits::default();
+        if !matches!(node.content, Content::Map(_)) {
+            return self.text(node, path, ENDPOINT).map(|address| FileEndpoint { address, traits });
+        }
+        let mut address = None;
+        for (key, path, node) in self.keys(node, path, ENDPOINT_KEYS, &[])? {
+            match key {
+                "address" => address = self.text(&node, &path, ENDPOINT),
+                "weight" => traits.weight = self.whole(&node, &path, 1, WEIGHT_MAX).unwrap_or(1),
+                "priority" => traits.priority = self.whole(&node, &path, 0, PRIORITY_MAX).unwrap_or(0),
+                _ => traits.zone = self.name(&node, &path).map(|zone| zone.value.into()),
+            }
+        }
+        self.require(address.is_some(), &node.at, path, "address", node);
+        address.map(|address| FileEndpoint { address, traits })
+    }
+
+    fn whole(&mut self, node: &Node, path: &str, min: u32, max: u32) -> Option<u32> {
+        let number = match &node.content {
+            Content::Scalar(text) => text.parse().ok().filter(|number| (min..=max).contains(number)),
+            _ => None,
+        };
+        if number.is_none() {
+            let expected = format!("a whole number from {min} to {max}");
+            self.errors.push(ConfigError::mismatch(
+                self.file.place(node.at),
+                path,
+                expected,
+                node.describe(),
+            ));
+        }
+        number
     }
 }

@@ -1,0 +1,134 @@
+//! The endpoint for the next attempt.
+//!
+//! Who comes into question is worked out when something changed and kept until then ([`Plan`]); one pick is a few loads.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ringway_policies::balance::{self, Balance, Candidate, EndpointState, Plan, Question, Turns, hash};
+
+use super::{Asked, Cluster, Endpoint};
+use crate::config::ClusterConfig;
+use crate::io as rt;
+use crate::worker::Worker;
+
+/// Parts in which a new endpoint gets its share.
+const SLOW_START_STEPS: u32 = 20;
+
+/// What of a request decides among the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PickKey {
+    /// What the request is told apart by, hashed; for the balancers that go by it.
+    pub hash: Option<u64>,
+    /// The endpoint that the client was with, by the hash of its name. It is picked whatever the balancer, while it is healthy.
+    pub endpoint: Option<u64>,
+}
+
+/// The memory of one worker's picks in one cluster.
+pub(super) struct Choice {
+    plan: RefCell<Rc<Plan>>,
+    /// `changes` of the shared state that the plan was made for; `None`: never, or an address changed.
+    made_for: Cell<Option<u32>>,
+    /// When time alone makes another plan.
+    until: Cell<Option<Instant>>,
+    turns: RefCell<Turns>,
+    /// The hash of each endpoint's name.
+    pub(super) ids: Vec<u64>,
+}
+
+impl Choice {
+    pub(super) fn new(worker: usize, endpoints: &[Rc<Endpoint>]) -> Choice {
+        Choice {
+            plan: RefCell::default(),
+            made_for: Cell::new(None),
+            until: Cell::new(None),
+            turns: RefCell::new(Turns::starting_at(worker)),
+            ids: endpoints.iter().map(|endpoint| hash::hash(endpoint.name.as_bytes())).collect(),
+        }
+    }
+
+    /// The addresses of an endpoint changed.
+    pub(super) fn forget_plan(&self) {
+        self.made_for.set(None);
+    }
+}
+
+impl Cluster {
+    /// The endpoint for the next request, skipping those in `tried`, and those to be avoided where there are others.
+    pub(super) fn pick(&self, worker: &Worker, asked: &Asked<'_>, tried: &[usize]) -> Option<usize> {
+        let plan = self.plan(worker);
+        let choice = &self.choice;
+        let spread = &self.config.spread;
+        let question = Question {
+            random: worker.random(),
+            key: asked.key.hash,
+            pinned: asked.key.endpoint.and_then(|id| choice.ids.iter().position(|own| *own == id)),
+        };
+        let by_cost = spread.balance == Balance::Ewma;
+        let (now, decay) = (worker.shared.nanos(rt::now()), spread.ewma_decay.as_nanos() as u64);
+        let pick = |also: &[usize]| {
+            let state = |index: usize| match self.endpoints.get(index) {
+                Some(endpoint) => EndpointState {
+                    usable: !tried.contains(&index) && !also.contains(&index),
+                    active: endpoint.active.get(),
+                    cost: if by_cost {
+                        endpoint.ewma.get().cost(now, endpoint.active.get(), decay)
+                    } else {
+                        0
+                    },
+                },
+                None => EndpointState { usable: false, active: 0, cost: 0 },
+            };
+            let mut turns = choice.turns.borrow_mut();
+            balance::pick(spread.balance, &plan, spread.table.get(), &mut turns, question, state)
+        };
+        let first = pick(asked.avoid);
+        if first.is_some() || asked.avoid.is_empty() { first } else { pick(&[]) }
+    }
+
+    /// Who comes into question at the moment.
+    fn plan(&self, worker: &Worker) -> Rc<Plan> {
+        let (choice, changes) = (&self.choice, self.shared.changes());
+        let current = choice.made_for.get() == Some(changes);
+        if current && choice.until.get().is_none_or(|until| rt::now() < until) {
+            return Rc::clone(&choice.plan.borrow());
+        }
+        let now = rt::now();
+        let now_ms = worker.shared.millis(now);
+        let mut until: Option<Duration> = None;
+        let candidates: Vec<Candidate> = (self.endpoints.iter().enumerate())
+            .map(|(index, endpoint)| {
+                let traits = self.config.traits(index);
+                let (warmth, next) = warmth(&self.config, endpoint, now_ms);
+                until = until.into_iter().chain(next).min();
+                Candidate {
+                    reachable: endpoint.has_address(),
+                    healthy: self.config.health.is_none() || endpoint.is_healthy(),
+                    weight: traits.weight,
+                    warmth,
+                    priority: traits.priority,
+                    near: self.config.spread.zone.is_none() || traits.zone == self.config.spread.zone,
+                }
+            })
+            .collect();
+        let plan = Rc::new(Plan::build(&candidates, self.config.spread.panic_percent));
+        *choice.plan.borrow_mut() = Rc::clone(&plan);
+        choice.made_for.set(Some(changes));
+        choice.until.set(until.map(|until| now + until));
+        plan
+    }
+}
+
+/// How much of its share an endpoint gets, and when that is more.
+fn warmth(config: &ClusterConfig, endpoint: &Endpoint, now_ms: u64) -> (f64, Option<Duration>) {
+    let window = config.spread.slow_start.as_millis() as u64;
+    let age = now_ms.saturating_sub(endpoint.shared.since.load(Relaxed));
+    if age >= window {
+        return (1.0, None);
+    }
+    // A tenth to begin with: an endpoint without any requests would never get warm.
+    let warmth = (age as f64 / window as f64).max(0.1);
+    (warmth, Some((config.spread.slow_start / SLOW_START_STEPS).max(Duration::from_millis(1))))
+}
