@@ -8,6 +8,7 @@ pub mod changes;
 pub mod cidr;
 pub mod fields;
 pub mod forwarded;
+pub mod outlier;
 pub mod path;
 pub mod policy;
 pub mod request_headers;

@@ -112,6 +112,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "x25519",
             "TLS_AES_128_GCM_SHA256",
             "spiffe://shop/a",
+            "path",
         ];
         let value = candidates.iter().chain(&others).copied().find(|text| {
             setting.kind.parse(setting.words, text).is_ok_and(|value| value.show() != setting.default)

@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod balance;
+mod balancing;
 mod cli;
 mod connections;
 mod deadlines;

@@ -222,7 +222,7 @@ impl<'a> Assembly<'a> {
     ) -> Vec<(EndpointConfig, EndpointTraits)> {
         let mut first_lines: HashMap<EndpointConfig, usize> = HashMap::new();
         let mut endpoints = Vec::new();
-        for (index, FileEndpoint { address: text, traits }) in items.iter().enumerate() {
+        for FileEndpoint { index, address: text, traits } in items {
             let (place, key) = (self.file.place(text.at), format!("{path}.endpoints[{index}]"));
             match grammar::endpoint(&text.value) {
                 Err(mismatch) => {

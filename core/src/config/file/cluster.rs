@@ -22,6 +22,7 @@ pub(in crate::config) struct FileCluster {
 /// One item of `endpoints`: an address, or a mapping that says more.
 #[derive(Debug)]
 pub(in crate::config) struct FileEndpoint {
+    pub index: usize,
     pub address: At<String>,
     pub traits: EndpointTraits,
 }
@@ -74,10 +75,10 @@ impl Walk<'_> {
         }
     }
 
-    fn endpoint(&mut self, _: usize, node: &Rc<Node>, path: &str) -> Option<FileEndpoint> {
+    fn endpoint(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileEndpoint> {
         let mut traits = EndpointTraits::default();
         if !matches!(node.content, Content::Map(_)) {
-            return self.text(node, path, ENDPOINT).map(|address| FileEndpoint { address, traits });
+            return self.text(node, path, ENDPOINT).map(|address| FileEndpoint { index, address, traits });
         }
         let mut address = None;
         for (key, path, node) in self.keys(node, path, ENDPOINT_KEYS, &[])? {
@@ -89,7 +90,7 @@ impl Walk<'_> {
             }
         }
         self.require(address.is_some(), &node.at, path, "address", node);
-        address.map(|address| FileEndpoint { address, traits })
+        address.map(|address| FileEndpoint { index, address, traits })
     }
 
     fn whole(&mut self, node: &Node, path: &str, min: u32, max: u32) -> Option<u32> {
