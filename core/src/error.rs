@@ -74,6 +74,9 @@ pub enum Reason {
     Forbidden,
     ConcurrencyLimit,
     FaultInjected,
+    BadRewrite,
+    UnknownVersion,
+    VersionGone,
     Internal,
 }
 
@@ -175,6 +178,9 @@ reasons! {
     Forbidden "forbidden" 403 Client PermissionDenied "whoever sends the request may not do this";
     ConcurrencyLimit "concurrency_limit" 503 Proxy ResourceExhausted "too many requests are under way";
     FaultInjected "fault_injected" 503 Proxy Unavailable "the fault was asked for by the configuration";
+    BadRewrite "bad_rewrite" 400 Client Internal "what the configuration makes of this path or host cannot be sent";
+    UnknownVersion "unknown_version" 400 Client Unimplemented "there is no such version of the API";
+    VersionGone "version_gone" 410 Client Unimplemented "this version of the API is no longer served";
     Internal "internal" 500 Proxy Internal "the proxy met an error of its own";
 }
 

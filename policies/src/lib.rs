@@ -2,17 +2,30 @@
 //! parameters.
 #![forbid(unsafe_code)]
 
+pub mod api_version;
 pub mod balance;
 pub mod captures;
 pub mod changes;
 pub mod cidr;
+pub mod cors;
+pub mod date;
+pub mod field_name;
 pub mod fields;
+pub mod fixed_response;
 pub mod forwarded;
+pub mod header_edits;
+pub mod ip_access;
 pub mod outlier;
 pub mod path;
+pub mod path_change;
+pub mod pieces;
 pub mod policy;
+pub mod redirect;
 pub mod request_headers;
 pub mod request_id;
+pub mod response_headers;
+pub mod rewrite;
 pub mod route;
 pub mod spiffe;
 pub mod split;
+pub mod template;

@@ -12,6 +12,7 @@ use ringway_policies::changes::{RequestChanges, ResponseChanges};
 use ringway_policies::policy::{
     CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
 };
+use ringway_policies::template::Facts;
 use ringway_protocols::http1::reason_phrase;
 use ringway_protocols::message::{Method, ResponseHead, Version};
 
@@ -131,8 +132,6 @@ impl Exchange<'_> {
         let Some(state) = &mut *state else { return Verdict::Continue };
         let normal_path = self.normal_path.borrow();
         let request_id = self.record.request_id.borrow();
-        let facts = self.client.tls();
-        let peer = facts.and_then(|facts| facts.peer());
         policy.on_request(&mut RequestContext {
             head: self.head,
             bytes: self.bytes,
@@ -144,11 +143,8 @@ impl Exchange<'_> {
             now: self.policy_now(),
             unix_secs: self.unix_secs(),
             random: self.worker.random(),
-            secure: facts.is_some(),
-            certificate: peer.map(|peer| CertificateView {
-                subject: &peer.facts.subject,
-                spiffe_id: peer.facts.spiffe_id.as_deref(),
-            }),
+            secure: self.client.tls().is_some(),
+            certificate: self.certificate_view(),
             request_id: self.request_id_bytes(&request_id),
             consumer: &mut state.consumer,
             changes: &mut state.request,
@@ -165,6 +161,21 @@ impl Exchange<'_> {
     ) -> Option<ResponseChanges> {
         let mut state = self.policies.borrow_mut();
         let state = state.as_mut()?;
+        let normal_path = self.normal_path.borrow();
+        let request_id = self.record.request_id.borrow();
+        let facts = Facts {
+            head: self.head,
+            bytes: self.bytes,
+            path: normal_path.as_deref().unwrap_or_else(|| self.head.path_of(self.bytes)),
+            client: self.client_ip.get(),
+            listener: &self.listener.name,
+            route: self.route_name(),
+            captures: &state.captures,
+            secure: self.client.tls().is_some(),
+            certificate: self.certificate_view(),
+            request_id: self.request_id_bytes(&request_id),
+            consumer: state.consumer.as_deref(),
+        };
         let policies = self.own_policies();
         let (now, unix_secs) = (self.policy_now(), self.unix_secs());
         let passed: Vec<&Policy> = policies.take(state.passed).collect();
@@ -173,8 +184,7 @@ impl Exchange<'_> {
                 status,
                 head: head.map(|(head, _)| head),
                 bytes: head.map(|(_, bytes)| bytes).unwrap_or_default(),
-                request: self.head,
-                request_bytes: self.bytes,
+                facts,
                 now,
                 unix_secs,
                 changes: &mut state.response,
@@ -243,6 +253,17 @@ impl Exchange<'_> {
         }
     }
 
+    /// Empty where no route has been found.
+    fn route_name(&self) -> &str {
+        let routes = &self.view.config().routes;
+        self.record.route.get().and_then(|index| routes.get(index)).map_or("", |route| &route.name)
+    }
+
+    fn certificate_view(&self) -> Option<CertificateView<'_>> {
+        let peer = self.client.tls()?.peer()?;
+        Some(CertificateView { subject: &peer.facts.subject, spiffe_id: peer.facts.spiffe_id.as_deref() })
+    }
+
     fn policy_now(&self) -> u64 {
         self.worker.shared.nanos(rt::now())
     }
@@ -269,6 +290,9 @@ impl From<Denied> for Reason {
             Denied::Forbidden => Reason::Forbidden,
             Denied::ConcurrencyLimit => Reason::ConcurrencyLimit,
             Denied::BodyTooLarge => Reason::BodyTooLarge,
+            Denied::BadRewrite => Reason::BadRewrite,
+            Denied::UnknownVersion => Reason::UnknownVersion,
+            Denied::VersionGone => Reason::VersionGone,
             Denied::FaultInjected => Reason::FaultInjected,
         }
     }

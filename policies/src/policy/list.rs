@@ -97,5 +97,12 @@ macro_rules! policies {
 }
 
 policies! {
+    api_version: ApiVersion, ApiVersionConfig;
+    cors: Cors, CorsConfig;
+    fixed_response: FixedResponse, FixedResponseConfig;
+    ip_access: IpAccess, IpAccessConfig;
+    redirect: Redirect, RedirectConfig;
     request_headers: RequestHeaders, RequestHeadersConfig;
+    response_headers: ResponseHeaders, ResponseHeadersConfig;
+    rewrite: Rewrite, RewriteConfig;
 }

@@ -6,6 +6,8 @@
 //!
 //! Policies run in the order: global, listener, route, target; within each list as written. Responses pass them in reverse.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod list;
 
 use std::net::IpAddr;
@@ -17,6 +19,7 @@ use ringway_protocols::message::{RequestHead, ResponseHead};
 use crate::captures::Captures;
 use crate::changes::{RequestChanges, ResponseChanges};
 use crate::fields::{Problem, Values};
+use crate::template::Facts;
 pub use list::{KINDS, Policy, PolicyConfig, PolicyKind};
 
 /// How a policy comes from its configuration.
@@ -110,6 +113,12 @@ pub enum Denied {
     ConcurrencyLimit,
     /// A body larger than the route accepts.
     BodyTooLarge,
+    /// What a policy makes of its path or host cannot be sent.
+    BadRewrite,
+    /// A version of an API that there is not.
+    UnknownVersion,
+    /// A version of an API that there is no longer.
+    VersionGone,
     /// A fault that somebody asked for.
     FaultInjected,
 }
@@ -168,8 +177,8 @@ pub struct ResponseContext<'a> {
     pub head: Option<&'a ResponseHead>,
     /// What the spans of `head` lie in.
     pub bytes: &'a [u8],
-    pub request: &'a RequestHead,
-    pub request_bytes: &'a [u8],
+    /// What is known of the request.
+    pub facts: Facts<'a>,
     pub now: u64,
     pub unix_secs: u64,
     pub changes: &'a mut ResponseChanges,
