@@ -191,6 +191,11 @@ impl Credentials {
     pub fn user(&self, name: &[u8]) -> Option<&User> {
         self.users.get(name)
     }
+
+    /// Some user, if there is one.
+    pub fn any_user(&self) -> Option<&User> {
+        self.users.values().next()
+    }
 }
 
 fn consumer(field: &str, name: &str, groups: &[String]) -> Result<Consumer, Problem> {

@@ -53,7 +53,7 @@ pub const REGEX: Field = Field {
             name: "with",
             kind: Kind::Text,
             need: Need::Required,
-            help: "What each match becomes: `$1`, `${name}` are its groups, `$$` is a dollar sign.",
+            help: "What each match becomes: `{1}` and `{name}` are its groups, `{0}` is all of it.",
         },
     ]),
     need: Need::Optional,
@@ -282,36 +282,39 @@ fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Reads `$1`, `${1}`, `${name}` and `$$`.
+/// Reads `{1}` and `{name}`; `{{` and `}}` are the braces themselves.
 fn pieces(pattern: &Regex, text: &str) -> Result<Vec<Piece>, Problem> {
     let mut pieces = Vec::new();
     let mut plain = Vec::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
         plain.extend_from_slice(before.as_bytes());
-        if let Some(after) = after.strip_prefix('$') {
-            plain.push(b'$');
+        if let Some(after) = brace.strip_prefix("{{").or_else(|| brace.strip_prefix("}}")) {
+            plain.extend(brace.bytes().next());
             rest = after;
             continue;
         }
-        let (name, left) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some(braced) => braced,
-            None => {
-                after.split_at(after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len())
-            }
-        };
+        let (name, after) =
+            brace.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or_else(|| {
+                Problem::new(
+                    "regex.with",
+                    "a path whose groups are written `{1}` or `{name}`",
+                    format!("`{text}`"),
+                )
+                .hint("a brace of the path itself is doubled: `{{` and `}}`")
+            })?;
         let by_number = name.parse::<usize>().ok().filter(|index| *index < pattern.captures_len());
         let by_name = || pattern.capture_names().position(|known| known == Some(name));
-        let Some(index) = by_number.or_else(by_name) else {
+        let index = by_number.or_else(by_name).ok_or_else(|| {
             let expected = format!("groups of the pattern, which has {}", pattern.captures_len() - 1);
-            return Err(Problem::new("regex.with", expected, format!("`${name}`"))
-                .hint("a dollar sign of the path itself is written `$$`"));
-        };
+            Problem::new("regex.with", expected, format!("`{{{name}}}`"))
+        })?;
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
         }
         pieces.push(Piece::Group(index));
-        rest = left;
+        rest = after;
     }
     plain.extend_from_slice(rest.as_bytes());
     if !plain.is_empty() {

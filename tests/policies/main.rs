@@ -1,6 +1,12 @@
 //! Policies from outside: one file for each, and one for the frame that they stand in.
 
+mod api_version;
+mod cors;
 mod frame;
+mod headers;
+mod ip_access;
+mod redirect;
+mod rewrite;
 
 use ringway_tests::{Origin, Ringway};
 

@@ -431,6 +431,8 @@ impl<'a> Exchange<'a> {
                 if chunk.is_empty() {
                     *unread = None;
                 }
+                // Once: what follows is the next request.
+                self.uploaded.set(true);
                 true
             }
             _ => false,
