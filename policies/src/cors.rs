@@ -89,9 +89,11 @@ pub struct CorsConfig {
 struct Origins {
     any: bool,
     exact: Vec<Box<[u8]>>,
-    /// What is before and after the asterisk: `https://` and `.example.com`.
-    below: Vec<(Box<[u8]>, Box<[u8]>)>,
+    below: Vec<Below>,
 }
+
+/// What is before and after the asterisk: `https://` and `.example.com`.
+type Below = (Box<[u8]>, Box<[u8]>);
 
 impl Configure for CorsConfig {
     fn build(values: &Values, _: Scope<'_>) -> Result<Self, Vec<Problem>> {

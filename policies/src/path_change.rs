@@ -190,7 +190,7 @@ impl PathChange {
             return Err(ChangeError::Ambiguous(path::PathError::HiddenDotSegment));
         }
         // What was let through with an encoded slash keeps it.
-        let rules = PathRules { encoded_slash: EncodedSlash::Keep, ..PathRules::default() };
+        let rules = PathRules { encoded_slash: EncodedSlash::Keep };
         let mut normal = Vec::new();
         match path::check_or_normalise(&changed, rules, &mut normal) {
             Ok(_) if !changed.starts_with(b"/") => Err(ChangeError::Ambiguous(path::PathError::NotAbsolute)),
