@@ -24,6 +24,7 @@ pub mod redirect;
 pub mod request_headers;
 pub mod request_id;
 pub mod response_headers;
+pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod spiffe;
