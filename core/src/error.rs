@@ -35,6 +35,7 @@ pub enum Reason {
     ResponseHeadTimeout,
     ResponseBodyTimeout,
     RequestTimeout,
+    PerTryTimeout,
     UpstreamLimit,
     UpgradeRefused,
     TunnelIdle,
@@ -139,6 +140,7 @@ reasons! {
     ResponseHeadTimeout "response_head_timeout" 504 Upstream DeadlineExceeded "the upstream did not answer in time";
     ResponseBodyTimeout "response_body_timeout" 504 Upstream DeadlineExceeded "the response body made no progress in time";
     RequestTimeout "request_timeout" 504 Upstream DeadlineExceeded "the whole exchange took longer than its route allows";
+    PerTryTimeout "per_try_timeout" 504 Upstream DeadlineExceeded "the upstream did not answer in the time of one try";
     UpstreamLimit "upstream_limit" 503 Proxy Unavailable "the cluster is at its connection limit";
     UpgradeRefused "upgrade_refused" 502 Upstream Internal "the upstream switched to a protocol that the route does not allow";
     TunnelIdle "tunnel_idle" 504 Client Unavailable "the tunnel carried nothing for too long";

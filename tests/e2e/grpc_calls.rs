@@ -323,7 +323,8 @@ fn a_listed_status_is_tried_again_and_another_is_not(io: Io) {
             _ => answer(conn, id, b"second", status),
         }
     });
-    let proxy = proxy(io, &origin).route("grpc: {retry_on: [unavailable], attempts: 3}").start();
+    let proxy =
+        proxy(io, &origin).route("grpc: {retry_on: [unavailable]}").route("retry: {attempts: 3}").start();
     let response = call(&proxy, "/pkg.Echo/Say", &[]);
     assert_eq!((response.body.clone(), status(&response)), (message(b"second"), Some("0")));
     assert_eq!(status(&call(&proxy, "/pkg.Echo/Say", &[])), Some("5"));

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod either;
 pub mod grpcio;
 pub mod hpack;
 pub mod http;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ringway_policies::path::{EncodedSlash, PathRules};
 use ringway_policies::policy::PolicyConfig;
 use ringway_policies::split::SplitKey;
-use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 
@@ -14,6 +13,7 @@ use super::balance::{BalanceConfig, EndpointTraits, HashKey, StickyConfig, Table
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
+use super::resilience;
 use super::settings::Id;
 use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
@@ -384,14 +384,13 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         path_prefix: parts.path_prefix,
         targets: parts.targets,
         sticky: sticky(view),
+        resilience: resilience::build(view).map(Arc::new),
         timeout: view.duration(Id::RequestTimeout),
         upgrades: view.tokens(Id::Upgrades),
         tunnel_idle_timeout: view.duration(Id::TunnelIdleTimeout),
         connect: view.bool(Id::Connect),
         grpc: GrpcRouteConfig {
             idle_timeout: view.duration(Id::GrpcIdleTimeout),
-            retry_on: view.tokens(Id::GrpcRetryOn).iter().filter_map(|word| Status::find(word)).collect(),
-            attempts_max: view.number_as(Id::GrpcAttempts),
             web_origins: view.tokens(Id::GrpcWebOrigins),
         },
         policies: parts.policies,

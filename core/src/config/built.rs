@@ -12,11 +12,10 @@ pub use ringway_policies::path::PathRules;
 use ringway_policies::policy::PolicyConfig;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
 pub use ringway_policies::split::SplitKey;
-use ringway_protocols::grpc::Status;
 use ringway_protocols::http2::ConnectionConfig;
 
 use super::balance::{BalanceConfig, EndpointTraits};
-use super::{ConfigError, Inputs, Layer, Own, Secrets, Targets};
+use super::{ConfigError, Inputs, Layer, Own, ResilienceConfig, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -357,6 +356,8 @@ pub struct RouteConfig {
     pub targets: Arc<Targets>,
     /// What keeps a client with one of the targets.
     pub sticky: Option<SplitKey>,
+    /// What is done about requests that come to nothing; `None`: no more than what is always safe.
+    pub resilience: Option<Arc<ResilienceConfig>>,
     /// The whole exchange, from the end of the request head; zero is unlimited.
     pub timeout: Duration,
     /// `Upgrade` tokens that may become a tunnel, lower case.
@@ -374,9 +375,6 @@ pub struct RouteConfig {
 pub struct GrpcRouteConfig {
     /// How long a call may be silent.
     pub idle_timeout: Duration,
-    /// Statuses of a trailers-only response after which a call is sent again.
-    pub retry_on: Vec<Status>,
-    pub attempts_max: u32,
     /// Origins of pages that may make gRPC-Web calls; `*` for all.
     pub web_origins: Vec<String>,
 }

@@ -402,6 +402,26 @@ settings! {
 
     /// The whole exchange, from the end of the request head; later is 504.
     RequestTimeout: Route "timeout" "request-timeout", time_or_unlimited(1, 30 * DAY), &[], "0", Reload;
+    /// What a request is sent again after: `connect_failure`, `reset`, `refused_stream`, `timeout`, `gateway_error` (502, 503, 504), `retry_after` (429 or 503 that says when), `5xx`, `4xx`, or statuses such as 503.
+    RetryOn: Route "retry.on" "retry-on", Kind::Conditions, &["off"], "off", Reload;
+    /// How often a request is sent at most, the first time included.
+    RetryAttempts: Route "retry.attempts" "retry-attempts", count(1, 10), &[], "2", Reload;
+    /// Time of one try from its begin to the response head, not counting the time in which the client sends a body; later is 504, or another try.
+    RetryPerTryTimeout: Route "retry.per_try_timeout" "retry-per-try-timeout", time_or_off(1, DAY), &[], "0", Reload;
+    /// How many of the route's requests under way may be retries, over all workers.
+    RetryBudget: Route "retry.budget" "retry-budget", Kind::Percent, &[], "20%", Reload;
+    /// Retries that may run at a time whatever the budget comes to.
+    RetryBudgetMin: Route "retry.budget_min" "retry-budget-min", count(0, 10_000), &[], "3", Reload;
+    /// What the first retry waits for at most; the wait doubles with each further one, and is drawn at random below that.
+    RetryBackoff: Route "retry.backoff" "retry-backoff", time_or_off(1, 60), &[], "25ms", Reload;
+    /// The longest such wait.
+    RetryBackoffMax: Route "retry.backoff_max" "retry-backoff-max", time_or_off(1, HOUR), &[], "250ms", Reload;
+    /// The longest `Retry-After` of a response that is waited for; a response that asks for more is passed on.
+    RetryAfter: Route "retry.retry_after_max" "retry-after-max", time_or_off(1_000, HOUR), &[], "1s", Reload;
+    /// Bytes of a request body that are kept to be sent again; a request with more is not.
+    RetryBodyBytes: Route "retry.body_bytes" "retry-body-bytes", size(0, 64 * MIB), &[], "64KiB", Reload;
+    /// Which methods are sent again when the origin may have acted on the first try: those for which twice is the same as once, or all.
+    RetryMethods: Route "retry.methods" "retry-methods", Kind::Choice, &["idempotent", "any"], "idempotent", Reload;
     /// With several targets: the header whose value decides which of them a request goes to, always the same for the same value.
     StickyHeader: Route "sticky.header" "sticky-header", Kind::Text, &["none"], "none", Reload;
     /// With several targets: the cookie whose value decides which of them a request goes to.
@@ -416,10 +436,8 @@ settings! {
     Connect: Route "connect" "connect", Kind::Bool, &[], "false", Reload;
     /// How long a gRPC call may be silent in both directions.
     GrpcIdleTimeout: Route "grpc.idle_timeout" "grpc-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
-    /// Statuses after which a gRPC call is sent again, where the origin answered nothing else.
+    /// Statuses after which a gRPC call is sent again, as `retry` says, where the origin answered nothing else.
     GrpcRetryOn: Route "grpc.retry_on" "grpc-retry-on", Kind::Statuses, &["off"], "off", Reload;
-    /// How often a gRPC call is sent at most for the sake of `retry_on`.
-    GrpcAttempts: Route "grpc.attempts" "grpc-attempts", count(2, 5), &[], "2", Reload;
     /// Web pages that may make gRPC-Web calls from another origin (CORS); `off` leaves that to the origin server.
     GrpcWebOrigins: Route "grpc.web_origins" "grpc-web-origins", Kind::Origins, &["off"], "off", Reload;
 }

@@ -88,7 +88,7 @@ impl Targets {
 }
 
 impl Config {
-    /// The targets of a route, by its name: what the admin listener reads and changes.
+    /// The targets of a route, by its name: what the admin listener changes.
     pub fn targets_of(&self, route: &str) -> Option<&Targets> {
         self.routes.iter().find(|it| it.name == route).map(|it| &*it.targets)
     }

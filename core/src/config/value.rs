@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway_policies::retry;
 use ringway_policies::spiffe::SpiffePattern;
 use ringway_protocols::grpc;
 
@@ -49,6 +50,8 @@ pub enum Kind {
     Tokens,
     /// A list of gRPC statuses, by name such as `unavailable`.
     Statuses,
+    /// A list of what a request is sent again after: words, classes such as `5xx`, statuses such as `503`.
+    Conditions,
     /// A list of gRPC methods, as `package.Service/Method`.
     Methods,
     /// A list of origins of web pages (RFC 6454), or `*`.
@@ -97,6 +100,7 @@ impl Kind {
             Kind::Cidrs
                 | Kind::Tokens
                 | Kind::Statuses
+                | Kind::Conditions
                 | Kind::Methods
                 | Kind::Origins
                 | Kind::Names(_)
@@ -173,6 +177,7 @@ impl Kind {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
             }
             Kind::Statuses => split_list(text).map(parse_status).collect_list(Value::Tokens),
+            Kind::Conditions => split_list(text).map(parse_condition).collect_list(Value::Tokens),
             Kind::Methods => split_list(text)
                 .map(|item| match grpc::split_path(format!("/{item}").as_bytes()) {
                     Some(_) => Ok(item.to_owned()),
@@ -215,6 +220,7 @@ impl Kind {
             Kind::Cidrs => "address blocks such as 10.0.0.0/8, fd00::/8 or 192.0.2.1".to_owned(),
             Kind::Tokens => "names of protocols such as websocket".to_owned(),
             Kind::Statuses => "gRPC statuses such as unavailable".to_owned(),
+            Kind::Conditions => format!("{}, 5xx, 4xx, or statuses such as 503", retry::WORDS.join(", ")),
             Kind::Methods => "gRPC methods such as package.Service/Method".to_owned(),
             Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
             Kind::Names(known) => format!("some of {}", known.join(", ")),
@@ -246,6 +252,7 @@ impl Kind {
             Kind::Cidrs => "address blocks",
             Kind::Tokens => "tokens",
             Kind::Statuses => "statuses",
+            Kind::Conditions => "conditions",
             Kind::Methods => "methods",
             Kind::Origins => "origins",
             Kind::Names(_) => "names",
@@ -269,7 +276,7 @@ impl Kind {
             Kind::Path => "PATH",
             Kind::Text | Kind::Secret => "TEXT",
             Kind::Cidrs => "BLOCKS",
-            Kind::Tokens | Kind::Statuses | Kind::Methods | Kind::Names(_) => "NAMES",
+            Kind::Tokens | Kind::Statuses | Kind::Conditions | Kind::Methods | Kind::Names(_) => "NAMES",
             Kind::Origins => "ORIGINS",
             Kind::Paths => "PATHS",
             Kind::Identities => "IDS",
@@ -348,6 +355,14 @@ fn parse_status(text: &str) -> Result<String, Option<String>> {
         Some(word) => Ok(word.to_owned()),
         None => Err(super::error::did_you_mean(text, words())),
     }
+}
+
+fn parse_condition(text: &str) -> Result<String, Option<String>> {
+    if retry::Conditions::default().add(text) {
+        return Ok(text.to_owned());
+    }
+    let words = retry::WORDS.iter().copied().chain(["5xx", "4xx"]);
+    Err(super::error::did_you_mean(text, words))
 }
 
 /// An origin as browsers send it: lower case, without a path.

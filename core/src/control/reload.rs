@@ -103,6 +103,7 @@ impl Reloader {
         let loaded = tokio::task::spawn_blocking(move || {
             let mut config = load()?;
             config.keep_tls(&old);
+            config.keep_budgets(&old);
             config.keep_policies(&old);
             Ok::<_, String>(config)
         });

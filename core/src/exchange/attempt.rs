@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use ringway_protocols::message::ResponseHead;
 
@@ -21,6 +22,11 @@ pub(super) enum AttemptError {
     Stale,
     /// The origin did nothing with the request and says so: it may be sent again, on whatever connection.
     NotProcessed,
+    /// The request is to be sent again, after a wait. `clean`: the origin's connection has nothing left on it.
+    Again {
+        wait: Duration,
+        clean: bool,
+    },
     Failed(Failure),
 }
 
@@ -64,7 +70,18 @@ impl Exchange<'_> {
                 }
                 download.as_mut().poll(cx)
             })
-            .await?
+            .await
+        };
+        let ended = match ended.map_err(|error| self.failed_try(error)) {
+            Ok(ended) => ended,
+            Err(error) => {
+                if let AttemptError::Again { clean: true, .. } = error
+                    && forwarding::is_poolable(&cluster.config)
+                {
+                    upstream.release(cluster, rt::now());
+                }
+                return Err(error);
+            }
         };
         match ended {
             Ended::Tunnel(first) => {

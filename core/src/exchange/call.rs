@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use ringway_policies::retry::Event;
 use ringway_protocols::grpc::{Form, Status};
 use ringway_protocols::message::{BodyLength, FieldKind, FramingRewrite, KindSet, ResponseHead};
 
@@ -57,7 +58,6 @@ impl<'a> Exchange<'a> {
     pub(super) fn read_call_head(
         &self,
         call: &Call,
-        route: &RouteConfig,
         response: &mut ResponseHead,
         bytes: &[u8],
         end: bool,
@@ -70,9 +70,11 @@ impl<'a> Exchange<'a> {
             let detail = format!("its HTTP status is {}", response.status);
             return Err(Failure { reason: Reason::UpstreamNotGrpc, detail }.into());
         }
-        let retries = end && call.status().is_some_and(|status| route.grpc.retry_on.contains(&status));
-        if retries && !self.body_taken.get() && self.record.attempts.get() < route.grpc.attempts_max {
-            return Err(AttemptError::NotProcessed);
+        if end
+            && let Some(status) = call.status()
+            && let Some(wait) = self.may_retry(Event::Grpc(status))
+        {
+            return Err(AttemptError::Again { wait, clean: false });
         }
         if call.is_translated() && !end {
             // The body gets longer: by the trailers, and by its encoding.

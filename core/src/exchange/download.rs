@@ -66,6 +66,7 @@ impl Exchange<'_> {
                 rest = head.rest;
                 continue;
             }
+            self.consider(response, &head.bytes, head.rest.as_ref().map_or(0, Chunk::len))?;
             return Ok(self.forward_response(down, upstream, cluster, response, head).await?);
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
@@ -143,16 +144,20 @@ impl Exchange<'_> {
         timeout: Duration,
         late: Reason,
     ) -> Result<io::Result<Chunk>, Failure> {
-        let mut running = self.uploaded.get() || late != Reason::ResponseHeadTimeout;
-        let at_first = if running { timeout } else { crate::config::FOREVER };
-        self.timer.arm(self.until(rt::now() + at_first));
+        let head = late == Reason::ResponseHeadTimeout;
+        let mut running = self.uploaded.get() || !head;
+        self.timer.arm(match (running, head) {
+            (true, true) => self.head_limit(timeout),
+            (true, false) => self.until(rt::now() + timeout),
+            (false, _) => self.until(rt::now() + crate::config::FOREVER),
+        });
         poll_fn(|cx| {
             if let Poll::Ready(received) = up.poll_recv(cx) {
                 return Poll::Ready(Ok(received));
             }
             if !running && self.uploaded.get() {
                 running = true;
-                self.timer.arm(self.until(rt::now() + timeout));
+                self.timer.arm(self.head_limit(timeout));
             }
             if self.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
@@ -163,7 +168,11 @@ impl Exchange<'_> {
     }
 
     pub(super) fn timed_out(&self, reason: Reason) -> Failure {
-        if self.is_past_deadline() { Reason::RequestTimeout.into() } else { reason.into() }
+        match reason {
+            _ if self.is_past_deadline() => Reason::RequestTimeout.into(),
+            Reason::ResponseHeadTimeout if self.is_try_over() => Reason::PerTryTimeout.into(),
+            reason => reason.into(),
+        }
     }
 
     pub(super) fn forward_interim(

@@ -10,6 +10,7 @@ mod download;
 pub(crate) mod forwarding;
 mod pick_key;
 mod policies;
+mod retry;
 mod secure;
 mod stream;
 mod translate;
@@ -112,6 +113,9 @@ pub struct Exchange<'a> {
     unread: RefCell<Option<Chunk>>,
     /// When the whole exchange has to be over.
     deadline: Cell<Option<Instant>>,
+    /// When the response to this try has to begin.
+    try_deadline: Cell<Option<Instant>>,
+    tries: RefCell<Option<Box<retry::Tries>>>,
     /// The request body has been sent to its end.
     uploaded: Cell<bool>,
     /// Body bytes were taken from the socket, so the request cannot be sent again.
@@ -246,6 +250,8 @@ impl<'a> Exchange<'a> {
             last_of_connection: from.last,
             unread: RefCell::new(unread),
             deadline: Cell::new(None),
+            try_deadline: Cell::new(None),
+            tries: RefCell::new(None),
             uploaded: Cell::new(received.head.body == BodyLength::Empty),
             body_taken: Cell::new(false),
             ends_with_connection: Cell::new(false),
@@ -311,7 +317,7 @@ impl<'a> Exchange<'a> {
         source: Source,
         asked: Asked<'_>,
     ) -> Result<Origin, Failure> {
-        let limit = self.deadline.get().unwrap_or_else(|| rt::now() + crate::config::FOREVER);
+        let limit = self.checkout_limit();
         let picked = match source {
             Source::Any => match cluster.take_pooled(self.worker, asked) {
                 Ok(origin) => {

@@ -207,7 +207,7 @@ impl Exchange<'_> {
     }
 
     /// Waits as long as a policy says, the client is there, and there is time.
-    async fn wait(&self, delay: Duration) -> Result<(), Failure> {
+    pub(super) async fn wait(&self, delay: Duration) -> Result<(), Failure> {
         let until = self.until(rt::now() + delay);
         let mut sleep = pin!(rt::sleep_until(until));
         poll_fn(|cx| {
@@ -268,7 +268,7 @@ impl Exchange<'_> {
         self.worker.shared.nanos(rt::now())
     }
 
-    fn unix_secs(&self) -> u64 {
+    pub(super) fn unix_secs(&self) -> u64 {
         self.worker.wall(rt::now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 

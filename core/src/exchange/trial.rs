@@ -1,8 +1,9 @@
 //! From a request to an origin, and to another one where that is safe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ringway_protocols::message::{Method, ResponseHead};
+use ringway_protocols::message::{BodyLength, Method, ResponseHead};
 
 use super::attempt::AttemptError;
 use super::translate::RequestBody;
@@ -39,19 +40,29 @@ impl<'a> Exchange<'a> {
         }
         let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
+        // Only a body that was kept can be sent again, and what keeps it is the relay between versions.
+        let plain = self.head.body == BodyLength::Empty || self.kept_body_bytes().is_none();
         loop {
-            let origin =
-                self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await?;
+            self.begin_try();
+            let origin = self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
             let result = match origin {
-                Origin::Http1(upstream) if self.head.method == Method::Connect => {
+                Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
                     return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
                 }
-                Origin::Http1(upstream) => self.attempt(down, upstream, cluster, route, response).await,
-                origin => Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await,
+                Ok(Origin::Http1(upstream)) if plain => {
+                    self.attempt(down, upstream, cluster, route, response).await
+                }
+                Ok(origin) => {
+                    Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await
+                }
+                Err(failure) => Err(self.checkout_failure(failure)),
             };
             match result {
                 Ok(next) => return Ok(next),
                 Err(error) => self.try_again(&mut trial, error)?,
+            }
+            if !trial.wait.is_zero() {
+                Box::pin(self.wait(trial.wait)).await?;
             }
         }
     }
@@ -78,16 +89,21 @@ impl<'a> Exchange<'a> {
         let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
         loop {
-            let result =
-                match self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await? {
-                    Origin::Http1(upstream) if self.head.method == Method::Connect => {
-                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
-                    }
-                    origin => self.translate(origin, &mut trial.body, cluster, route, response).await,
-                };
+            self.begin_try();
+            let origin = self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
+            let result = match origin {
+                Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
+                }
+                Ok(origin) => self.translate(origin, &mut trial.body, cluster, route, response).await,
+                Err(failure) => Err(self.checkout_failure(failure)),
+            };
             match result {
                 Ok(_) => return Ok(()),
                 Err(error) => self.try_again(&mut trial, error)?,
+            }
+            if !trial.wait.is_zero() {
+                Box::pin(self.wait(trial.wait)).await?;
             }
         }
     }
@@ -122,6 +138,7 @@ impl<'a> Exchange<'a> {
         if let Some(call) = &self.call {
             self.begin_call(call)?;
         }
+        self.begin_tries(route);
         Ok((route, cluster))
     }
 
@@ -148,7 +165,7 @@ impl<'a> Exchange<'a> {
             protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
             key: trial.key,
-            avoid: &[],
+            avoid: &trial.avoid,
         }
     }
 
@@ -158,11 +175,13 @@ impl<'a> Exchange<'a> {
         let mut greeting = Vec::new();
         self.write_proxy_header(&mut greeting, &cluster.config);
         let key = self.pick_key(&cluster.config);
-        Trial { source, body: None, unread: self.unread.borrow().clone(), greeting, key }
+        let unread = self.unread.borrow().clone();
+        Trial { source, body: None, unread, greeting, key, wait: Duration::ZERO, avoid: Vec::new() }
     }
 
     /// Prepares the next trial after one that may be repeated.
     fn try_again(&self, trial: &mut Trial<'a>, error: AttemptError) -> Result<(), Failure> {
+        trial.wait = Duration::ZERO;
         match error {
             AttemptError::Stale => {
                 trial.source = Source::Fresh;
@@ -174,6 +193,13 @@ impl<'a> Exchange<'a> {
             }
             // The body that was sent is kept, where there is one.
             AttemptError::NotProcessed => Ok(()),
+            AttemptError::Again { wait, .. } => {
+                trial.wait = wait;
+                // Nobody's, where no connection was made; then the checkout has tried them all.
+                let tried = self.record.endpoint.borrow().as_ref().map(|(index, _)| *index);
+                trial.avoid.extend(tried);
+                Ok(())
+            }
             AttemptError::Failed(failure) => Err(failure),
         }
     }
@@ -190,4 +216,8 @@ struct Trial<'a> {
     greeting: Vec<u8>,
     /// What an endpoint is picked by.
     key: PickKey,
+    /// What the next try waits for.
+    wait: Duration,
+    /// Endpoints of earlier tries: others are taken where there are any.
+    avoid: Vec<usize>,
 }

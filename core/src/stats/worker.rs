@@ -39,6 +39,7 @@ group! {
         started: Counter "requests" "Requests whose head was read";
         open: Gauge "exchanges_open" "Exchanges that run now";
         retries: Counter "retries" "Requests sent upstream again";
+        retries_denied: Counter "retries_denied" "Requests not sent again because the retry budget of their route was used up";
         body_bytes_in: Counter "request_body_bytes" "Bytes of request bodies, framing not counted";
         body_bytes_out: Counter "response_body_bytes" "Bytes of response bodies, framing not counted";
         spliced_bytes: Counter "spliced_bytes" "Bytes that passed by splice, without entering user space";

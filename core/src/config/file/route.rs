@@ -27,7 +27,7 @@ pub(in crate::config) struct FileRoute {
 const ROUTE: Structure = Structure {
     scope: Scope::Route,
     keys: &["name", "listeners", "hosts", "match", "policies", "to"],
-    later: &[("retry", ""), ("mirror", ""), ("rewrite", ""), ("redirect", "")],
+    later: &[("mirror", ""), ("rewrite", ""), ("redirect", "")],
 };
 /// Policies that let no request pass.
 const ANSWERING: &[&str] = &["fixed_response", "redirect"];

@@ -8,6 +8,7 @@ mod guard;
 mod places;
 mod routes;
 mod socket;
+mod weights;
 
 use std::convert::Infallible;
 use std::path::PathBuf;

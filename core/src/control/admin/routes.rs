@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::guard::{MayWrite, is_read};
+use super::weights;
 use crate::control::lifecycle::{Ask, Control, Phase};
 use crate::stats::{metrics, report};
 
@@ -19,6 +20,10 @@ enum Route {
     Read(fn(&Control) -> Response<Full<Bytes>>),
     Reload,
     Drain,
+    /// New weights of the route of this name, where the path has one.
+    Weights(String),
+    /// All requests of the route of this name to one of its clusters.
+    Switch(String),
 }
 
 const INDEX: &str = "GET  /ready    200 while the proxy takes traffic, 503 while it starts or drains\n\
@@ -27,6 +32,9 @@ const INDEX: &str = "GET  /ready    200 while the proxy takes traffic, 503 while
                      GET  /stats    the same numbers as JSON, for each worker and summed\n\
                      GET  /config   the configuration in use and the last reload\n\
                      POST /reload   load the configuration file again (admin socket, or token)\n\
+                     GET  /weights  the weights of routes with several clusters\n\
+                     POST /weights/ROUTE?CLUSTER=WEIGHT&...  change them (admin socket, or token)\n\
+                     POST /switch/ROUTE?to=CLUSTER           all requests to one cluster (admin socket, or token)\n\
                      POST /drain    stop accepting, let exchanges end, exit (admin socket, or token)\n";
 
 /// Answers a request that passed the guard.
@@ -45,17 +53,22 @@ pub(super) async fn answer(
         "/config" => Route::Read(show_config),
         "/reload" => Route::Reload,
         "/drain" => Route::Drain,
+        "/weights" => Route::Read(weights::show),
+        path if let Some(route) = path.strip_prefix("/weights/") => Route::Weights(route.to_owned()),
+        path if let Some(route) = path.strip_prefix("/switch/") => Route::Switch(route.to_owned()),
         _ => return text(StatusCode::NOT_FOUND, "no such path; GET / lists them\n"),
     };
     match route {
         Route::Read(read) if is_read(&parts.method) => read(control),
         Route::Read(_) => not_allowed("GET, HEAD"),
-        Route::Reload | Route::Drain if parts.method != Method::POST => not_allowed("POST"),
-        Route::Reload | Route::Drain if may_write != MayWrite::Yes => {
+        _ if parts.method != Method::POST => not_allowed("POST"),
+        _ if may_write != MayWrite::Yes => {
             control.stats.process.admin_refused.increment();
             may_write.refusal().unwrap_or_else(|| not_allowed("POST"))
         }
         Route::Reload => reload(asks).await,
+        Route::Weights(route) => weights::set(control, &route, parts.uri.query().unwrap_or_default()),
+        Route::Switch(route) => weights::switch(control, &route, parts.uri.query().unwrap_or_default()),
         Route::Drain => match asks.try_send(Ask::Drain) {
             Ok(()) => text(StatusCode::ACCEPTED, "draining\n"),
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at once, try again\n"),
@@ -123,7 +136,7 @@ async fn reload(asks: &mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
     }
 }
 
-fn show_json(value: &Value) -> Response<Full<Bytes>> {
+pub(super) fn show_json(value: &Value) -> Response<Full<Bytes>> {
     with_type(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
 
@@ -138,7 +151,7 @@ pub(super) fn text(status: StatusCode, message: &'static str) -> Response<Full<B
     with_type(status, "text/plain; charset=utf-8", message)
 }
 
-fn with_type(
+pub(super) fn with_type(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,

@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ringway_policies::retry::Event;
 use ringway_protocols::grpc::{Form, Status};
 use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
 use ringway_protocols::http2::ErrorCode;
@@ -77,7 +78,8 @@ impl<'a> Exchange<'a> {
         let uploads = self.head.body != BodyLength::Empty;
         self.uploaded.set(!uploads);
         if uploads && body.is_none() {
-            *body = Some(Box::new(RequestBody::new(self.request_source())));
+            let kept = self.kept_body_bytes();
+            *body = Some(Box::new(RequestBody::new(self.request_source(), kept)));
         }
         let result = {
             // Most requests have no body: theirs is not to be the size of those that have.
@@ -100,9 +102,18 @@ impl<'a> Exchange<'a> {
             })
             .await
         };
-        if let Err(error @ (AttemptError::Stale | AttemptError::NotProcessed)) = result {
-            return Err(error);
-        }
+        let result = match result.map_err(|error| self.failed_try(error)) {
+            Err(AttemptError::Failed(failure)) => Err(failure),
+            Err(error) => {
+                if let (Origin::Http1(upstream), AttemptError::Again { clean: true, .. }) = (origin, &error)
+                    && forwarding::is_poolable(&cluster.config)
+                {
+                    upstream.release(cluster, rt::now());
+                }
+                return Err(error);
+            }
+            Ok(ended) => Ok(ended),
+        };
         if let Some(mut body) = body.take() {
             self.end_request_body(&mut body);
         }
@@ -275,8 +286,9 @@ impl<'a> Exchange<'a> {
                 self.pass_interim(response, &bytes)?;
                 continue;
             }
+            self.consider(response, &bytes, rest.as_ref().map_or(0, Chunk::len))?;
             if let Some(call) = &self.call {
-                self.read_call_head(call, route, response, &bytes, end)?;
+                self.read_call_head(call, response, &bytes, end)?;
             }
             return Ok(self.deliver(origin, cluster, response, bytes, end, rest).await?);
         }
@@ -293,15 +305,17 @@ impl<'a> Exchange<'a> {
     ) -> Result<(HeadBytes, bool), AttemptError> {
         let mut uploaded = self.uploaded.get();
         let head_timeout = self.silence(cluster.response_head_timeout);
-        let timeout = if uploaded { head_timeout } else { crate::config::FOREVER };
-        self.timer.arm(self.until(rt::now() + timeout));
+        self.timer.arm(match uploaded {
+            true => self.head_limit(head_timeout),
+            false => self.until(rt::now() + crate::config::FOREVER),
+        });
         let (mut received, end) = poll_fn(|cx| {
             if let Poll::Ready(received) = stream.poll_response(cx) {
                 return Poll::Ready(received.map_err(|error| self.origin_lost(error)));
             }
             if self.uploaded.get() != uploaded {
                 uploaded = true;
-                self.timer.arm(self.until(rt::now() + head_timeout));
+                self.timer.arm(self.head_limit(head_timeout));
             }
             if self.client.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientClosed.into()));
@@ -531,6 +545,13 @@ impl<'a> Exchange<'a> {
     /// What the end of an origin's stream before its response means.
     fn origin_lost(&self, error: StreamError) -> AttemptError {
         let unsent = !self.body_taken.get();
+        let refused = error.by_peer && !error.connection_lost;
+        if error.safe_to_retry && refused && self.retry_config(|config| config.on.refused_stream) {
+            return match self.may_retry(Event::RefusedStream) {
+                Some(wait) => AttemptError::Again { wait, clean: false },
+                None => AttemptError::Failed(self.stream_failure(error)),
+            };
+        }
         if error.safe_to_retry && unsent && self.record.attempts.get() < NOT_PROCESSED_MAX {
             return AttemptError::NotProcessed;
         }

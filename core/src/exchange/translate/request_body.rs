@@ -4,7 +4,7 @@ use super::source::Source;
 use crate::http2::BodyPiece;
 use crate::io::{self as rt, Chunk};
 
-/// What is kept of one body. A request with more is not sent again.
+/// What is kept of one body where its route does not say. A request with more is not sent again.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 /// The body of a request over all attempts to send it.
@@ -14,6 +14,7 @@ pub(in crate::exchange) struct RequestBody<'a> {
     end: End,
     /// More was sent than is kept.
     lost: bool,
+    kept_bytes_max: usize,
 }
 
 /// How what was sent ends.
@@ -25,15 +26,16 @@ enum End {
 }
 
 impl<'a> RequestBody<'a> {
-    pub(super) fn new(source: Source<'a>) -> RequestBody<'a> {
-        RequestBody { source, sent: rt::take_vec(), end: End::Open, lost: false }
+    pub(super) fn new(source: Source<'a>, kept_bytes_max: Option<usize>) -> RequestBody<'a> {
+        let kept_bytes_max = kept_bytes_max.unwrap_or(KEPT_BYTES_MAX);
+        RequestBody { source, sent: rt::take_vec(), end: End::Open, lost: false, kept_bytes_max }
     }
 
     /// Takes down what is about to be sent. `false`: it cannot be sent again.
     pub(super) fn keep(&mut self, piece: &BodyPiece) -> bool {
         match piece {
             BodyPiece::Data(data, end) => {
-                self.lost |= self.sent.len() + data.len() > KEPT_BYTES_MAX;
+                self.lost |= self.sent.len() + data.len() > self.kept_bytes_max;
                 if self.lost {
                     rt::give_vec(std::mem::take(&mut self.sent));
                 } else {
