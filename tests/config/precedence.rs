@@ -113,6 +113,8 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "TLS_AES_128_GCM_SHA256",
             "spiffe://shop/a",
             "path",
+            "5xx",
+            "any",
         ];
         let value = candidates.iter().chain(&others).copied().find(|text| {
             setting.kind.parse(setting.words, text).is_ok_and(|value| value.show() != setting.default)
