@@ -16,6 +16,7 @@ each_driver! {
     a_body_is_sent_again_as_it_was_up_to_its_bound,
     a_connection_that_ends_without_a_response_is_another_try,
     a_try_has_its_own_time,
+    another_endpoint_comes_first,
     retry_after_is_waited_for,
     retries_never_exceed_their_budget,
     a_retry_that_would_be_late_is_none,
@@ -167,6 +168,25 @@ fn a_try_has_its_own_time(io: Io) {
             );
         }
     }
+}
+
+fn another_endpoint_comes_first(io: Io) {
+    let (bad, _) = failing(false, usize::MAX, 503, "");
+    let good = Origin::ok();
+    let endpoints = [&bad, &good].map(|origin| origin.address().to_string());
+    for balance in ["round_robin", "random"] {
+        let proxy = Ringway::to_endpoints(endpoints.clone())
+            .io(io)
+            .cluster(&format!("balance: {balance}"))
+            .route("retry: { on: [5xx], backoff: 0 }")
+            .start();
+        for speaks in EITHER {
+            for _ in 0..10 {
+                assert_eq!(get(&proxy, speaks, "/").status, 200, "{balance} {speaks:?}");
+            }
+        }
+    }
+    assert!(!bad.requests().is_empty(), "it had its turn");
 }
 
 fn retry_after_is_waited_for(io: Io) {
