@@ -26,12 +26,8 @@ impl Exchange<'_> {
     /// Counts the request towards the budget of its route, where that has one.
     pub(super) fn begin_tries(&self, route: &RouteConfig) {
         let Some(config) = &route.resilience else { return };
-        let tries = Tries {
-            config: Arc::clone(config),
-            begun: 0,
-            place: None,
-            _active: config.budget.enter(),
-        };
+        let tries =
+            Tries { config: Arc::clone(config), begun: 0, place: None, _active: config.budget.enter() };
         self.tries.replace(Some(Box::new(tries)));
     }
 
