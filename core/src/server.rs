@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::access_log::{AccessLog, LogWriter};
 use crate::config::{
-    ClusterConfig, Config, ConfigError, ConfigSource, EndpointConfig, ListenerConfig, ProcessConfig,
+    ClusterConfig, Config, ConfigError, ConfigSource, EndpointConfig, Inputs, ListenerConfig, ProcessConfig,
 };
-use crate::control::{self, Events, Generation, SendCommand, Setup, Sockets};
+use crate::control::{self, Events, Generation, SendCommand, Setup, Sockets, Tried};
 use crate::io::{self as rt, Address, Driver, RuntimeConfig, mailbox};
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -76,13 +76,16 @@ fn start(mut config: Config, source: ConfigSource) -> Result<ExitCode, String> {
         threads.push(spawn_worker(start, runtime_config(process, driver, id), events.clone())?);
     }
     drop(events);
+    let tried = Tried::default();
+    tried.set(config.sources.inputs.clone());
     let mailboxes = (0..process.workers).map(|id| send_command(&shared, id)).collect();
     let code = control::run(Setup {
         generation,
         stats,
         mailboxes,
         events: event_receiver,
-        load: source.path.is_some().then(|| loader(source)),
+        load: source.path.is_some().then(|| loader(source, tried.clone())),
+        tried,
         bind: Arc::new(bind_new),
         log,
     });
@@ -108,9 +111,12 @@ fn add_demo_origin(config: &mut Config) -> Result<(), String> {
 }
 
 /// Reads the configuration again, for a reload. All errors make one message, each a line of it.
-fn loader(source: ConfigSource) -> control::Load {
+fn loader(source: ConfigSource, tried: Tried) -> control::Load {
     Arc::new(move || {
-        let config = Config::load(&source)
+        let mut inputs = Inputs::default();
+        let loaded = Config::load_noting(&source, &mut inputs);
+        tried.set(inputs);
+        let config = loaded
             .map_err(|errors| errors.iter().map(ConfigError::one_line).collect::<Vec<_>>().join("\n"))?;
         for warning in &config.warnings {
             log_warning!("{}", warning.one_line());

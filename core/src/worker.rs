@@ -5,6 +5,7 @@
 //! handled to its end before the next one; what takes longer is spawned.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::access_log::AccessLog;
-use crate::config::Config;
+use crate::config::{ClusterConfig, Config};
 use crate::control::{Command, Generation, WorkerGuard};
 use crate::exchange::Policies;
 use crate::grpc::health;
@@ -270,12 +271,17 @@ impl Worker {
     /// clusters that did not change stay, and so do the sockets of listeners that are kept.
     fn configure(self: &Rc<Self>, generation: Arc<Generation>, sockets: Vec<(usize, OwnedFd)>) {
         let old = self.view();
+        let by_name: HashMap<&str, &Rc<Cluster>> =
+            old.clusters.iter().map(|cluster| (cluster.config.name.as_str(), cluster)).collect();
+        let kept = |cluster: &ClusterConfig| {
+            by_name.get(cluster.name.as_str()).copied().filter(|old| *old.config == *cluster)
+        };
         let clusters = generation.config.clusters.iter().map(|cluster| {
-            let kept = old.clusters.iter().find(|old| *old.config == **cluster);
+            let kept = kept(cluster);
             kept.map_or_else(|| Rc::new(Cluster::new(Arc::clone(cluster), self.id, &self.shared)), Rc::clone)
         });
         let clusters: Vec<_> = clusters.collect();
-        let new = clusters.iter().filter(|cluster| !old.clusters.iter().any(|old| Rc::ptr_eq(old, cluster)));
+        let new = clusters.iter().filter(|cluster| kept(&cluster.config).is_none());
         let new: Vec<_> = new.map(Rc::clone).collect();
         self.shared.forget_unused();
         for resolved in &generation.resolved {
@@ -285,6 +291,7 @@ impl Worker {
         *self.view.borrow_mut() = Rc::new(View { generation: Arc::clone(&generation), clusters, policies });
         self.configure_listeners(&generation.config, sockets);
         self.watch_health(&new);
+        generation.taken.add();
     }
 
     /// One worker asks endpoints for their health, and all know the answers.

@@ -110,3 +110,60 @@ fn doctor_fails_where_nothing_can_run() {
     let report = json(&output);
     assert_eq!((&report["can_run"], line(&report, "nofile").0), (&false.into(), "fail"));
 }
+
+#[test]
+fn diff_says_what_changes_and_fails_only_where_a_file_is_wrong() {
+    let good = data("corpus/good-short.yaml").display().to_string();
+    let bad = data("corpus/keys-unknown.yaml").display().to_string();
+    let output = ringway(&["diff", &good, &good]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing changes\n");
+    let output = ringway(&["diff", &good, &bad]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unknown key `workres`"));
+    let directory = ringway_tests::temp::TempDir::new();
+    let text = std::fs::read_to_string(&good).expect("a file");
+    let new = directory.write("new.yaml", format!("drain_timeout: 2s\n{text}")).display().to_string();
+    let output = ringway(&["diff", &good, &new]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "~ process\n    drain_timeout: 30s → 2s\n");
+    let report = json(&ringway(&["diff", &good, &new, "--format", "json"]));
+    assert_eq!(report["changes"][0]["keys"][0]["new"], "2s");
+}
+
+#[test]
+fn schema_completion_and_manual_come_from_the_table_of_settings() {
+    use ringway_core::config::settings::SETTINGS;
+    let text = |arguments: &[&str]| {
+        let output = ringway(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let schema: serde_json::Value = serde_json::from_str(&text(&["schema"])).expect("JSON");
+    assert_eq!(schema["properties"]["drain_timeout"]["default"], "30s");
+    let bash = text(&["completion", "bash"]);
+    let manual = text(&["man", "run"]).replace("\\-", "-");
+    for setting in SETTINGS.iter().filter(|setting| !setting.flag.is_empty()) {
+        let flag = format!("--{}", setting.flag);
+        assert!(bash.contains(&flag), "completion has no {flag}");
+        assert!(manual.contains(&flag), "the manual has no {flag}");
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(text(&["completion", shell]).contains("drain-timeout"), "{shell}");
+    }
+    assert!(text(&["man"]).contains(".TH ringway 1"));
+    assert_eq!(ringway(&["man", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
+fn reload_says_where_it_looked() {
+    let output = ringway(&["reload"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing says where the admin socket is"));
+    let output = ringway(&["reload", "--admin-socket", "/nowhere/admin.sock"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("/nowhere/admin.sock does not answer") && text.contains("is Ringway running"),
+        "{text}"
+    );
+}

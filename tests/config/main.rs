@@ -3,6 +3,7 @@
 
 mod cli;
 mod corpus;
+mod diff;
 mod dump;
 mod include;
 mod precedence;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ringway_tests::process::Signal;
+use ringway_tests::process::{Signal, resident_bytes};
+use ringway_tests::temp::TempDir;
 use ringway_tests::wait::eventually;
 use ringway_tests::{Client, Io, Origin, Ringway, each_driver};
 
@@ -14,6 +15,10 @@ each_driver! {
     listeners_come_and_go_and_kept_ones_are_never_closed,
     changed_workers_need_a_restart_and_it_says_so,
     generations_are_counted_and_bounded,
+    a_reload_by_the_admin_socket_answers_when_every_worker_has_it,
+    reload_finds_the_socket_in_the_file,
+    a_watched_file_is_reloaded_when_it_or_what_it_refers_to_changes,
+    a_thousand_reloads_under_load_fail_no_request_and_leave_memory_flat,
 }
 
 /// A file whose only route goes to this origin.
@@ -193,3 +198,149 @@ fn generations_are_counted_and_bounded(io: Io) {
     });
     proxy.signal(Signal::TERM);
 }
+
+/// `ringway reload` with these arguments: whether it succeeded, and what it said.
+fn ringway_reload(arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(ringway_tests::proxy::binary("ringway-under-test"));
+    let output =
+        command.arg("reload").args(arguments).env_remove("RINGWAY_CONFIG").output().expect("it runs");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+fn a_reload_by_the_admin_socket_answers_when_every_worker_has_it(io: Io) {
+    let (one, two) = (named("one"), named("two"));
+    let directory = TempDir::new();
+    let socket = directory.path().join("admin.sock").display().to_string();
+    let proxy = Ringway::to(&one).io(io).workers(2).set("admin-socket", &socket).start();
+    let mut kept: Vec<Client> = (0..8).map(|_| proxy.connect()).collect();
+    kept.iter_mut().for_each(|client| assert_eq!(client.get("/").body_text(), "one"));
+    proxy.write_config(to(&two));
+    let (ok, answer) = ringway_reload(&["--admin-socket", &socket]);
+    assert!(ok && answer.starts_with("reloaded generation=2"), "{answer}");
+    // No waiting here: the answer came after the last worker had taken it.
+    kept.iter_mut().for_each(|client| assert_eq!(client.get("/").body_text(), "two"));
+
+    proxy.write_config("listeners: []\nwrong: 1\n");
+    let (ok, answer) = ringway_reload(&["--admin-socket", &socket]);
+    assert!(!ok && answer.contains("wrong: unknown key `wrong`"), "{answer}");
+    assert!(answer.contains("the configuration in use did not change"), "{answer}");
+    let config: serde_json::Value =
+        serde_json::from_str(&proxy.admin_get("/config").body_text()).expect("JSON");
+    assert_eq!(config["generation"], 2, "the last good one");
+    assert_eq!(config["last_reload"]["ok"], false);
+    let error = config["last_reload"]["error"].as_str().unwrap_or_default();
+    assert!(error.contains(":2:1: wrong: unknown key `wrong`"), "{error}");
+    assert_eq!(config["config"]["clusters"][0]["endpoints"][0], two.address().to_string());
+    kept.iter_mut().for_each(|client| assert_eq!(client.get("/").body_text(), "two"));
+}
+
+/// The file says where its socket is, even when the rest of it is wrong.
+fn reload_finds_the_socket_in_the_file(io: Io) {
+    let one = named("one");
+    let directory = TempDir::new();
+    let socket = directory.path().join("admin.sock").display().to_string();
+    let text = format!("admin: {{ socket: {socket} }}\n{}", to(&one));
+    let _proxy = Ringway::to(&one).io(io).config(&text).start();
+    let path = directory.write("same.yaml", &text).display().to_string();
+    let (ok, answer) = ringway_reload(&["--config", &path]);
+    assert!(ok, "{answer}");
+    let wrong = directory.write("wrong.yaml", format!("{text}wrong: 1\n")).display().to_string();
+    let (ok, answer) = ringway_reload(&["--config", &wrong]);
+    assert!(ok, "it is the proxy's file that counts: {answer}");
+}
+
+fn a_watched_file_is_reloaded_when_it_or_what_it_refers_to_changes(io: Io) {
+    let (one, two) = (named("one"), named("two"));
+    let directory = TempDir::new();
+    let routes = directory.path().join("routes.d");
+    std::fs::create_dir(&routes).expect("a directory");
+    let endpoint = |origin: &Origin| origin.address().to_string();
+    let secret = directory.write("endpoint", endpoint(&one));
+    let text = to(&one).replace(&endpoint(&one), &format!("${{file:{}}}", secret.display()));
+    let text = format!("watch: true\ninclude: {}\n{text}", routes.display());
+    let proxy = Ringway::to(&one).io(io).config(&text).start();
+    let becomes = |name: &str| {
+        eventually(name, || Some(proxy.get("/")).filter(|response| response.body_text() == name));
+    };
+    becomes("one");
+    // What a reference names.
+    std::fs::write(&secret, endpoint(&two)).expect("written");
+    becomes("two");
+    // The file itself: wrong, and the last good one stays; then right again.
+    proxy.write_config(format!("{text}wrong: 1\n"));
+    proxy.wait_for_log("reload refused");
+    assert_eq!(proxy.get("/").body_text(), "two");
+    std::fs::write(&secret, endpoint(&one)).expect("written");
+    proxy.write_config(&text);
+    becomes("one");
+    // A file that is new in an included directory.
+    let more = format!("clusters: [{{ name: more, endpoints: [\"{}\"] }}]\n", endpoint(&two));
+    let more = more + "routes: [{ name: more, match: [{ path: { prefix: /more } }], to: more }]\n";
+    std::fs::write(routes.join("more.yaml"), more).expect("written");
+    eventually("the new route", || Some(proxy.get("/more")).filter(|response| response.body_text() == "two"));
+}
+
+fn a_thousand_reloads_under_load_fail_no_request_and_leave_memory_flat(io: Io) {
+    const RELOADS: usize = 1_000;
+    /// By then every pool and every arena has been used.
+    const WARM: usize = 200;
+    /// One generation that is kept for each reload would take far more than this, and so would each connection.
+    const GROWTH_BYTES_MAX: u64 = 8 << 20;
+    let (one, two) = (named("one"), named("two"));
+    let directory = TempDir::new();
+    let socket = directory.path().join("admin.sock");
+    let extra: String = (0..50)
+        .map(|n| {
+            format!("  - {{ name: extra-{n}, match: [{{ path: {{ prefix: /extra/{n} }} }}], to: origin }}\n")
+        })
+        .collect();
+    let files = [to(&one) + &extra, to(&two)];
+    let proxy = Ringway::to(&one).io(io).workers(2).set("admin-socket", socket.display()).start();
+    let over = AtomicBool::new(false);
+    let (served, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let mut warm = 0;
+    std::thread::scope(|scope| {
+        for fresh in [false, false, true] {
+            let (over, served, failed, proxy) = (&over, &served, &failed, &proxy);
+            scope.spawn(move || {
+                let mut client = proxy.connect();
+                while !over.load(Ordering::Relaxed) {
+                    if fresh {
+                        client = proxy.connect();
+                    }
+                    let ok = client.get("/").status == 200;
+                    (if ok { served } else { failed }).fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Whatever goes wrong here must not leave the others running.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for number in 0..RELOADS {
+                proxy.write_config(&files[number % 2]);
+                let answer = eventually("room for another generation", || {
+                    let answer = Client::connect_unix(&socket).exchange(RELOAD);
+                    // An exchange with an origin that gets no time to answer holds its own.
+                    Some(answer).filter(|answer| !answer.body_text().contains("generations are still in use"))
+                });
+                assert_eq!(answer.status, 200, "reload {number}: {}", answer.body_text());
+                if number == WARM {
+                    warm = resident_bytes(proxy.pid());
+                }
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    let (served, failed) = (served.into_inner(), failed.into_inner());
+    assert!(failed == 0 && served > RELOADS / 10, "{failed} of {served} requests failed");
+    let grown = resident_bytes(proxy.pid()).saturating_sub(warm);
+    assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes more than after {WARM} reloads");
+    proxy.wait_for_stats("the last generation alone", |stats| stats.sum("ringway_config_generations") <= 2.0);
+}
+
+const RELOAD: &str =
+    "POST /reload HTTP/1.1\r\nHost: ringway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

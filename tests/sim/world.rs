@@ -226,7 +226,7 @@ fn generation(plan: &Plan, config: Arc<Config>, stats: &Stats) -> Arc<Generation
     let addresses: Arc<[IpAddr]> = endpoints(plan).iter().map(SocketAddr::ip).collect();
     let labels = stats.labels(&config);
     let resolved = vec![Resolved { host: NAME.into(), addresses }];
-    Arc::new(Generation { config, labels, resolved })
+    Arc::new(Generation { config, labels, resolved, taken: Default::default() })
 }
 
 fn endpoints(plan: &Plan) -> Vec<SocketAddr> {

@@ -18,6 +18,9 @@ pub(super) fn command() -> Command {
         .max_term_width(110)
         .subcommand(run_command())
         .subcommand(check_command())
+        .subcommand(reload_command())
+        .subcommand(diff_command())
+        .subcommands(generate_commands())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers and what holds Ringway back, each with what to do")
@@ -43,6 +46,8 @@ Examples:
   ringway run --listen :8080 --upstream http://10.0.0.5:9000
   ringway run --config ringway.yaml
   ringway check --config ringway.yaml                    every error of the file at once
+  ringway diff old.yaml new.yaml                         what a new file changes
+  ringway reload --config ringway.yaml                   the running proxy loads its file again
   ringway doctor                                         what this machine offers";
 
 const PRECEDENCE: &str = "\
@@ -64,6 +69,48 @@ fn check_command() -> Command {
         .args(what_to_proxy())
         .arg(format_arg())
         .args(setting_args(true))
+}
+
+fn reload_command() -> Command {
+    Command::new("reload")
+        .about("Tell the running proxy to load its configuration again, and say what came of it")
+        .long_about(
+            "Tell the running proxy, over its admin socket, to load its configuration again. It answers when every \
+             worker uses the new one.\nThe exit status is 1 when it was refused: nothing has changed then.",
+        )
+        .arg(path_arg("config", "FILE", "The file that says where the socket is (`admin.socket`). [env: RINGWAY_CONFIG]").short('c'))
+        .arg(path_arg("admin-socket", "PATH", "The socket itself. [env: RINGWAY_ADMIN_SOCKET]"))
+}
+
+fn diff_command() -> Command {
+    let file = |id: &'static str, help: &'static str| {
+        Arg::new(id).value_name("FILE").value_parser(value_parser!(PathBuf)).required(true).help(help)
+    };
+    Command::new("diff")
+        .about("Say what a new configuration changes: values in effect, and what needs a restart")
+        .arg(file("old", "The file of now"))
+        .arg(file("new", "The file to come"))
+        .arg(format_arg())
+}
+
+/// What is made for other programs.
+fn generate_commands() -> [Command; 3] {
+    [
+        Command::new("schema").about("Print the JSON Schema of the configuration, for editors and checks"),
+        Command::new("completion").about("Print completion for a shell").arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .value_parser(value_parser!(clap_complete::Shell))
+                .required(true),
+        ),
+        Command::new("man")
+            .about("Print the manual page of ringway, or of one of its commands")
+            .arg(Arg::new("command").value_name("COMMAND").help("Such as `run`, which has all settings")),
+    ]
+}
+
+fn path_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf)).help(help)
 }
 
 fn what_to_proxy() -> [Arg; 3] {

@@ -1,7 +1,10 @@
-//! The command line: `ringway run`, `ringway check`, `ringway doctor`.
+//! The command line: one file for each command, `ringway run` here.
 
 mod args;
 mod check;
+mod diff;
+mod generate;
+mod reload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +30,24 @@ pub fn main() -> ExitCode {
         Some(("doctor", given)) => {
             crate::doctor::main(args::wants_json(given), given.get_one::<PathBuf>("config").cloned())
         }
+        Some(("reload", given)) => {
+            let path = |name: &str| given.get_one::<PathBuf>(name).cloned();
+            reload::reload(&with_env(reload::source(path("config"), path("admin-socket"))))
+        }
+        Some(("diff", given)) => {
+            let (Some(old), Some(new)) = (given.get_one::<PathBuf>("old"), given.get_one::<PathBuf>("new"))
+            else {
+                // clap requires both.
+                return ExitCode::from(2);
+            };
+            // Which file counts is said here, and not by the environment.
+            let (listen, upstream) = (Vec::new(), Vec::new());
+            let source = ConfigSource { listen, upstream, ..with_env(ConfigSource::default()) };
+            diff::diff(&source, old, new, args::wants_json(given))
+        }
+        Some(("schema", _)) => generate::schema(),
+        Some(("completion", given)) => generate::completion(given),
+        Some(("man", given)) => generate::man(given),
         // clap requires one of the subcommands above.
         _ => ExitCode::from(2),
     }
@@ -55,7 +76,10 @@ fn serve(config: Config, source: ConfigSource) -> ExitCode {
 
 /// What flags and environment say.
 fn source(given: &ArgMatches) -> ConfigSource {
-    let mut source = args::source(given);
+    with_env(args::source(given))
+}
+
+fn with_env(mut source: ConfigSource) -> ConfigSource {
     let vars = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
     for name in source.take_env(vars) {
         if let Some(hint) = args::near_variable(&name) {

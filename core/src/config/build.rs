@@ -65,6 +65,7 @@ pub(super) fn process(
         admin_token: admin_token(&view, place, findings),
         access_log: access_log(&view, place, findings),
         drain_timeout: view.duration(Id::DrainTimeout),
+        watch: view.bool(Id::Watch),
         buffers: buffers(&view, host, workers),
         splice_bytes_min: view.number(Id::Splice),
         grpc_methods: view.tokens(Id::GrpcMethods),

@@ -74,6 +74,8 @@ pub struct ProcessConfig {
     pub access_log: Option<AccessLogConfig>,
     /// How long a drain may take before what is left is cut. Reloadable.
     pub drain_timeout: Duration,
+    /// Whether changed files are loaded by themselves.
+    pub watch: bool,
     pub buffers: BufferConfig,
     /// Bodies of at least this many bytes leave user space out by `splice(2)`; 0 switches it off.
     pub splice_bytes_min: u64,

@@ -197,7 +197,7 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     if text.contains(';') {
         return Err(wrong(PREFIX, "parameters (`;…`) are not matched: leave them out"));
     }
-    if text.ends_with('*') {
+    if text.trim_end_matches('/').ends_with('*') {
         return Err(wrong(PREFIX, "a prefix needs no `*`: it matches everything below it"));
     }
     if text.len() > PREFIX_BYTES_MAX {

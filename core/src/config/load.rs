@@ -17,6 +17,7 @@ use super::settings::{Id, Setting};
 use super::source::{ConfigSource, Given};
 use super::tls;
 use super::tree::SourceFile;
+use super::value::Value;
 use super::{ClusterConfig, Config, EndpointTraits, Sources, UpstreamProtocol, built};
 use crate::io::Address;
 use crate::tls::ClientTls;
@@ -63,6 +64,30 @@ impl Config {
             }
             // Warnings would hide what has to be repaired first.
             _ => Err(findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect()),
+        }
+    }
+}
+
+impl Config {
+    /// The admin socket that a source names, whatever else of it is wrong: the way to a process that runs with another
+    /// configuration.
+    pub fn admin_socket(source: &ConfigSource) -> Option<std::path::PathBuf> {
+        // What is wrong is said by whoever loads it.
+        let mut findings = Findings::default();
+        let mut base = Layer::default();
+        base.set_texts(&source.env, Origin::Env, &mut findings);
+        base.set_texts(&source.flags, Origin::Flag, &mut findings);
+        let text = source.path.as_ref();
+        let text = text.and_then(|path| include::read(source, path, &mut Inputs::default(), &mut findings));
+        if let Some(Text { file, root, .. }) = text {
+            let read = Walk { file: &file, errors: &mut findings }.read(&root);
+            for (id, value, at) in read.process.iter() {
+                base.set(*id, value.clone(), Origin::file(*at));
+            }
+        }
+        match base.get(Id::AdminSocket).0 {
+            Value::Path(path) => Some(path.clone()),
+            _ => None,
         }
     }
 }

@@ -58,6 +58,7 @@ impl Config {
     pub fn keep_process(&mut self, old: &Config) {
         let reloaded = ProcessConfig {
             drain_timeout: self.process.drain_timeout,
+            watch: self.process.watch,
             generations_max: self.process.generations_max,
             grpc_methods: self.process.grpc_methods.clone(),
             ..old.process.clone()

@@ -126,6 +126,8 @@ settings! {
     DrainTimeout: Process "drain_timeout" "drain-timeout", time_or_none(), &[], "30s", Reload;
     /// Bodies of at least this size leave the process by splice(2); `off` never does that.
     Splice: Process "splice" "splice", size(4 * KIB, 1024 * GIB), &["off"], "256KiB", Restart;
+    /// Whether the files of the configuration are watched, those that it includes and refers to as well, and a change is loaded as by a reload.
+    Watch: Process "watch" "watch", Kind::Bool, &[], "false", Reload;
     /// Old configurations that running exchanges may still use before another reload is refused.
     Generations: Process "generations" "generations", count(1, 64), &[], "8", Reload;
     /// Where the admin listener for readiness, metrics and statistics is bound.

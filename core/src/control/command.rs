@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::Config;
 use crate::stats::{Labels, Stats};
@@ -39,13 +40,38 @@ pub struct Generation {
     /// What is known of the names of this configuration; a name may be missing. Later news come by
     /// [`Command::Resolved`].
     pub resolved: Vec<Resolved>,
+    /// Workers that have it in use.
+    pub taken: Taken,
+}
+
+/// Counts the workers that have put a generation into use.
+#[derive(Debug, Default)]
+pub struct Taken {
+    workers: AtomicUsize,
+    more: Notify,
+}
+
+impl Taken {
+    /// To be called once by each worker.
+    pub fn add(&self) {
+        self.workers.fetch_add(1, Ordering::AcqRel);
+        // One task waits at most, and a notice that comes before it waits is kept.
+        self.more.notify_one();
+    }
+
+    /// Waits until so many workers have it.
+    pub async fn by(&self, workers: usize) {
+        while self.workers.load(Ordering::Acquire) < workers {
+            self.more.notified().await;
+        }
+    }
 }
 
 impl Generation {
     /// The generation of the start, before any name is resolved.
     pub fn first(config: Arc<Config>, stats: &Stats) -> Arc<Generation> {
         let labels = stats.labels(&config);
-        Arc::new(Generation { config, labels, resolved: Vec::new() })
+        Arc::new(Generation { config, labels, resolved: Vec::new(), taken: Taken::default() })
     }
 }
 

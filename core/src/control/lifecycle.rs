@@ -24,7 +24,7 @@ use super::identities::Identities;
 use super::names::Names;
 use super::outbox::{Outbox, RETRY_PAUSE};
 use super::reload::Reloader;
-use super::{Setup, notify};
+use super::{Setup, notify, watch};
 use crate::access_log::LogWriter;
 use crate::stats::Stats;
 use crate::{log_error, log_info, log_warning};
@@ -115,7 +115,11 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
         log: RefCell::new(setup.log),
         stats: setup.stats,
     });
+    let can_load = setup.load.is_some();
     let reloader = Reloader::new(control.clone(), setup.load, setup.bind);
+    if can_load {
+        watch::follow(&control, &reloader, setup.tried);
+    }
     let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
     let _admin = listeners.serve(control.clone(), asks_sender);
     control.follow_names();

@@ -13,6 +13,9 @@ mod names;
 mod notify;
 mod outbox;
 mod reload;
+mod watch;
+
+pub use watch::Tried;
 
 pub use command::{Command, Event, Events, Generation, Resolved, SendCommand, WorkerGuard, channel};
 
@@ -48,6 +51,8 @@ pub struct Setup {
     pub events: mpsc::Receiver<Event>,
     /// `None` where there is no file to load again: a reload is refused and says so.
     pub load: Option<Load>,
+    /// What `load` reads, or tried to read the last time.
+    pub tried: Tried,
     pub bind: Bind,
     /// The writer of the access log, if there is one: told to reopen its file, and flushed at the end.
     pub log: Option<LogWriter>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::command::{Command, Generation};
+use super::command::{Command, Generation, Taken};
 use super::lifecycle::{Control, Phase};
 use super::{Bind, Load, notify};
 use crate::config::{Config, restart_needed};
@@ -15,6 +15,8 @@ use crate::{log_error, log_info, log_warning};
 
 /// How long a reload waits for names that are new in it; those that take longer follow when they are known.
 const NEW_NAMES_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a reload waits for workers that are busy before it is answered without them.
+const LIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reloads that may wait for the one that runs; what is beyond is refused.
 const WAITING_MAX: usize = 4;
 
@@ -121,16 +123,29 @@ impl Reloader {
         if matches!(control.phase(), Phase::Draining | Phase::Stopping) {
             return Err("the proxy is shutting down".to_owned());
         }
+        let begin = Instant::now();
         let applied = self.apply(&current, config);
         // Whichever configuration is in use now: its names, and no others.
         control.names.follow(&control.generations.current().config);
         control.identities.follow(&control.generations.current().config);
         applied?;
+        let live = self.live(begin).await;
         let number = control.generations.current().config.generation;
         Ok(match kept.as_slice() {
-            [] => format!("generation={number}"),
-            kept => format!("generation={number} needs_restart=[{}]", kept.join(", ")),
+            [] => format!("generation={number} {live}"),
+            kept => format!("generation={number} {live} needs_restart=[{}]", kept.join(", ")),
         })
+    }
+
+    /// Waits until every worker uses the new generation, and says how long that took.
+    async fn live(&self, sent: Instant) -> String {
+        let generation = self.control.generations.current();
+        let workers = self.control.outbox.workers();
+        match tokio::time::timeout(LIVE_TIMEOUT, generation.taken.by(workers)).await {
+            Ok(()) => format!("live_us={}", sent.elapsed().as_micros()),
+            // Commands are not lost: it takes effect there as soon as the worker comes to it.
+            Err(_) => "live=not yet on every worker".to_owned(),
+        }
     }
 
     fn check_bounds(&self) -> Result<(), String> {
@@ -164,7 +179,8 @@ impl Reloader {
         config.keep_weights(&current.config);
         let labels = control.stats.labels(&config);
         let resolved = control.names.known(&config);
-        let next = Arc::new(Generation { config: Arc::new(config), labels, resolved });
+        let next =
+            Arc::new(Generation { config: Arc::new(config), labels, resolved, taken: Taken::default() });
         control.generations.replace(next.clone());
         for (worker, sockets) in sockets.into_iter().enumerate() {
             control.outbox.send(worker, Command::Configure { generation: next.clone(), sockets });

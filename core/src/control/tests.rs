@@ -77,6 +77,7 @@ impl Running {
                     mailboxes,
                     events: receiver,
                     load: Some(load),
+                    tried: Tried::default(),
                     bind,
                     log: None,
                 };
@@ -149,6 +150,10 @@ impl Running {
 fn mailbox() -> (SendCommand, std_mpsc::Receiver<Command>) {
     let (sender, receiver) = std_mpsc::sync_channel(64);
     let send = move |command| {
+        // As a worker says once it uses it.
+        if let Command::Configure { generation, .. } = &command {
+            generation.taken.add();
+        }
         sender.try_send(command).map_err(|error| match error {
             std_mpsc::TrySendError::Full(command) | std_mpsc::TrySendError::Disconnected(command) => command,
         })
