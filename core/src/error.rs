@@ -71,6 +71,7 @@ pub enum Reason {
     UpstreamNotGrpc,
     UpstreamNoGrpcStatus,
     RateLimited,
+    RateLimitFull,
     Unauthenticated,
     Forbidden,
     ConcurrencyLimit,
@@ -176,6 +177,7 @@ reasons! {
     UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
     UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
     RateLimited "rate_limited" 429 Client ResourceExhausted "more requests than the rate limit allows";
+    RateLimitFull "rate_limit_full" 503 Proxy ResourceExhausted "no more clients can be counted against the rate limit";
     Unauthenticated "unauthenticated" 401 Client Unauthenticated "the request does not say, or not rightly, who sends it";
     Forbidden "forbidden" 403 Client PermissionDenied "whoever sends the request may not do this";
     ConcurrencyLimit "concurrency_limit" 503 Proxy ResourceExhausted "too many requests are under way";

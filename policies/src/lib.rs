@@ -21,6 +21,7 @@ pub mod path_change;
 pub mod pieces;
 pub mod policy;
 pub mod redirect;
+pub mod rate_limit;
 pub mod request_headers;
 pub mod request_id;
 pub mod response_headers;

@@ -7,6 +7,7 @@ mod headers;
 mod ip_access;
 mod redirect;
 mod rewrite;
+mod rate_limit;
 
 use ringway_tests::{Origin, Ringway};
 

@@ -286,6 +286,7 @@ impl From<Denied> for Reason {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::RateLimited => Reason::RateLimited,
+            Denied::RateLimitFull => Reason::RateLimitFull,
             Denied::Unauthenticated => Reason::Unauthenticated,
             Denied::Forbidden => Reason::Forbidden,
             Denied::ConcurrencyLimit => Reason::ConcurrencyLimit,

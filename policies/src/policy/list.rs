@@ -102,6 +102,7 @@ policies! {
     fixed_response: FixedResponse, FixedResponseConfig;
     ip_access: IpAccess, IpAccessConfig;
     redirect: Redirect, RedirectConfig;
+    rate_limit: RateLimit, RateLimitConfig;
     request_headers: RequestHeaders, RequestHeadersConfig;
     response_headers: ResponseHeaders, ResponseHeadersConfig;
     rewrite: Rewrite, RewriteConfig;

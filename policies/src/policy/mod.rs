@@ -105,6 +105,8 @@ impl From<Denied> for Denial {
 pub enum Denied {
     /// More requests than its rate limit allows.
     RateLimited,
+    /// There is no place to count the requests of another key.
+    RateLimitFull,
     /// It says not, or wrongly, who it is.
     Unauthenticated,
     /// Who it is may not do this.
