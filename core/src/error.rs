@@ -68,6 +68,7 @@ pub enum Reason {
     ClientHelloInvalid,
     ClientHelloTimeout,
     ServerNameUnknown,
+    UpstreamBodyTooLarge,
     UpstreamNotGrpc,
     UpstreamNoGrpcStatus,
     RateLimited,
@@ -174,6 +175,7 @@ reasons! {
     ClientHelloInvalid "client_hello_invalid" 400 Client Internal "the connection does not begin with a TLS handshake that can be read";
     ClientHelloTimeout "client_hello_timeout" 408 Client Unavailable "the start of the TLS handshake did not arrive in time";
     ServerNameUnknown "server_name_unknown" 404 Client Unimplemented "no cluster serves the server name of the TLS handshake";
+    UpstreamBodyTooLarge "upstream_body_too_large" 502 Upstream ResourceExhausted "the body of the response is longer than the policy allows";
     UpstreamNotGrpc "upstream_not_grpc" 502 Upstream Unknown "the response of the upstream is not gRPC";
     UpstreamNoGrpcStatus "upstream_no_grpc_status" 502 Upstream Internal "the upstream ended its response without a gRPC status";
     RateLimited "rate_limited" 429 Client ResourceExhausted "more requests than the rate limit allows";

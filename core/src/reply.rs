@@ -111,6 +111,7 @@ impl LocalReply<'_> {
             Reason::ConnectionLimit
             | Reason::ClientConnectionLimit
             | Reason::UpstreamLimit
+            | Reason::ConcurrencyLimit
             | Reason::Draining => {
                 out.extend_from_slice(b"retry-after: 1\r\n");
             }

@@ -2,6 +2,8 @@
 
 use ringway_protocols::message::{FieldKind, KindSet};
 
+use crate::compress::Encode;
+
 /// Changes of the fields of a head.
 ///
 /// Names are compared without case, and `_` counts as `-`: origins that map names to variables cannot tell `X_User` from
@@ -92,33 +94,18 @@ pub struct RequestChanges {
     pub query: Option<Vec<u8>>,
     /// The authority.
     pub host: Option<Vec<u8>>,
+    /// The longest body that is taken from the client.
+    pub body_bytes_max: Option<u64>,
 }
 
 /// What the client gets, whoever answers.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ResponseChanges {
     pub headers: HeaderChanges,
     /// The body is compressed on its way.
-    pub encode: Option<Coding>,
-}
-
-/// A coding of response bodies (RFC 9110 8.4.1) with its level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    Gzip(u32),
-    Brotli(u32),
-    Zstd(i32),
-}
-
-impl Coding {
-    /// As in `content-encoding`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Coding::Gzip(_) => "gzip",
-            Coding::Brotli(_) => "br",
-            Coding::Zstd(_) => "zstd",
-        }
-    }
+    pub encode: Option<Encode>,
+    /// The longest body that is taken from the origin.
+    pub body_bytes_max: Option<u64>,
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@
 
 pub mod api_version;
 pub mod balance;
+pub mod body_size;
 pub mod captures;
 pub mod changes;
 pub mod cidr;
 pub mod cors;
 pub mod date;
 pub mod field_name;
+pub mod compress;
+pub mod concurrency_limit;
+pub mod fault;
 pub mod fields;
 pub mod fixed_response;
 pub mod forwarded;

@@ -33,7 +33,10 @@ fn statuses(client: &mut Client, requests: usize, lines: &str) -> Vec<u16> {
 }
 
 fn number(response: &Response, name: &str) -> u64 {
-    response.field(name).and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} of {response:?}"))
+    response
+        .field(name)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("{name} of {response:?}"))
 }
 
 fn a_client_gets_its_burst_and_is_told_when_to_come_again(io: Io) {
@@ -124,7 +127,8 @@ fn what_has_no_key_shares_one_bucket(io: Io) {
 
 fn a_network_of_ipv6_is_one_client(io: Io) {
     let origin = Origin::ok();
-    let proxy = limited(&origin, "limit: 1/d, ipv6_prefix: 56").io(io).set("trusted-proxies", "127.0.0.1").start();
+    let proxy =
+        limited(&origin, "limit: 1/d, ipv6_prefix: 56").io(io).set("trusted-proxies", "127.0.0.1").start();
     let mut client = proxy.connect();
     for (address, status) in [
         ("2001:db8:0:1100::1", 200),
@@ -219,6 +223,9 @@ fn several_limits_are_told_each(io: Io) {
     assert_eq!(response.fields_named("ratelimit-policy"), ["\"day\";q=5;w=86400", "\"hour\";q=2;w=3600"]);
     let limits = response.fields_named("ratelimit");
     assert_eq!(limits.len(), 2);
-    assert!(limits[0].starts_with("\"day\";r=4;t=") && limits[1].starts_with("\"hour\";r=1;t="), "{limits:?}");
+    assert!(
+        limits[0].starts_with("\"day\";r=4;t=") && limits[1].starts_with("\"hour\";r=1;t="),
+        "{limits:?}"
+    );
     assert_eq!(response.field("x-ratelimit-limit"), None);
 }

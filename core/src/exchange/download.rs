@@ -222,7 +222,19 @@ impl Exchange<'_> {
         response: &ResponseHead,
         head: Head,
     ) -> Result<Ended, Failure> {
+        let changes = self.response_changes(response.status, Some((response, &head.bytes)));
+        self.check_response_length(response.body)?;
         let Head { bytes, mut rest, whole } = head;
+        let changes = match changes {
+            Some(changes) if changes.encode.is_some() => {
+                let delivered =
+                    self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, changes);
+                let (left_over, client_stays) = Box::pin(delivered).await?;
+                let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
+                return Ok(Ended::Response { upstream_clean: !left_over && stays_open, client_stays });
+            }
+            changes => changes,
+        };
         // A client that knows no chunks gets the bare data, ended by the end of the connection.
         let unchunk = response.body == BodyLength::Chunked && self.head.version == Version::Http10;
         let ends_with_connection = unchunk || response.body == BodyLength::UntilClose;
@@ -230,7 +242,6 @@ impl Exchange<'_> {
         // An origin that closes without having read the request does not expect the rest of it.
         let gives_up = !self.uploaded.get() && !response.keep_alive;
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
-        let changes = self.response_changes(response.status, Some((response, &bytes)));
         let mut append = std::borrow::Cow::Borrowed(self.hsts_line());
         let mut own = OWN_FIELDS.union(self.hsts_drop());
         if let Some(changes) = &changes {
@@ -251,7 +262,10 @@ impl Exchange<'_> {
             },
         };
         let mut decoder = BodyDecoder::new(response.body, &relay::response_trailer_limits(cluster));
-        let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: false };
+        // What is to be counted is not spliced past the counter. A length has been looked at already.
+        let counted =
+            self.response_bytes_max.get().is_some() && !matches!(response.body, BodyLength::Exact(_));
+        let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: counted };
         // The first piece of the body goes out with the head.
         let first = match rest.as_mut() {
             Some(chunk) if !unchunk => body.take(chunk)?,
@@ -306,7 +320,7 @@ struct Relay<'a, 'b> {
     down: &'a Transport,
     decoder: &'a mut BodyDecoder,
     unchunk: bool,
-    /// There was no pipe to splice with.
+    /// There was no pipe to splice with, or it must not be spliced.
     no_pipe: bool,
 }
 
@@ -314,9 +328,18 @@ impl Relay<'_, '_> {
     /// What of `chunk` is to be forwarded as it is.
     fn take(&mut self, chunk: &mut Chunk) -> Result<Chunk, Failure> {
         let run = relay::take_run(self.decoder, chunk).map_err(bad_body)?;
-        add(&self.exchange.record.response_body_bytes, run.data_bytes);
+        self.count(run.data_bytes)?;
         add(&self.exchange.record.wire.to_client, run.bytes.len());
         Ok(run.bytes)
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), Failure> {
+        let sum = &self.exchange.record.response_body_bytes;
+        add(sum, bytes);
+        match self.exchange.response_bytes_max.get() {
+            Some(max) if sum.get() > max => Err(Reason::UpstreamBodyTooLarge.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Forwards the body, starting with `rest`. Returns whether the origin sent more than its response.
@@ -406,7 +429,7 @@ impl Relay<'_, '_> {
             return if run.is_empty() { Ok(()) } else { self.down.send(run).map_err(client_closed) };
         }
         while let Some(data) = relay::take_data(self.decoder, chunk).map_err(bad_body)? {
-            add(&self.exchange.record.response_body_bytes, data.len());
+            self.count(data.len())?;
             add(&self.exchange.record.wire.to_client, data.len());
             self.down.send(data).map_err(client_closed)?;
             // Tiny chunks must not become an endless list of tiny sends.

@@ -12,6 +12,7 @@ mod pick_key;
 mod policies;
 mod retry;
 mod secure;
+mod slots;
 mod stream;
 mod translate;
 mod trial;
@@ -127,6 +128,8 @@ pub struct Exchange<'a> {
     record: Record,
     /// What is particular to a gRPC call.
     call: Option<Box<Call>>,
+    /// The longest body that a policy lets the origin send.
+    response_bytes_max: Cell<Option<u64>>,
     /// Where there are policies to ask.
     policies: RefCell<Option<Box<PolicyState>>>,
 }
@@ -275,6 +278,7 @@ impl<'a> Exchange<'a> {
                 request_id: RefCell::new(RequestId::None),
             },
             call: Call::of(received.head, received.bytes),
+            response_bytes_max: Cell::new(None),
             policies: RefCell::new(None),
         }
     }

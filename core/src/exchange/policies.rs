@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ringway_policies::captures::Captures;
 use ringway_policies::changes::{RequestChanges, ResponseChanges};
+use ringway_policies::concurrency_limit::Wanted;
 use ringway_policies::policy::{
     CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
 };
@@ -16,6 +17,7 @@ use ringway_policies::template::Facts;
 use ringway_protocols::http1::reason_phrase;
 use ringway_protocols::message::{Method, ResponseHead, Version};
 
+use super::slots::{Slot, Waiting};
 use super::{Exchange, Failure, Next, RequestId, add};
 use crate::config::{Config, RouteConfig};
 use crate::error::Reason;
@@ -81,6 +83,8 @@ pub(super) struct PolicyState {
     pub(super) request: RequestChanges,
     /// What the client gets with whatever response.
     response: ResponseChanges,
+    /// What it holds of concurrency limits.
+    slots: Vec<Slot>,
 }
 
 impl Exchange<'_> {
@@ -107,7 +111,7 @@ impl Exchange<'_> {
         self.policies.replace(Some(Box::default()));
         for policy in self.own_policies() {
             let verdict = self.ask(policy, route);
-            if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_))
+            if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_) | Verdict::DelayedReply(..))
                 && let Some(state) = &mut *self.policies.borrow_mut()
             {
                 state.passed += 1;
@@ -115,6 +119,7 @@ impl Exchange<'_> {
             match verdict {
                 Verdict::Continue => {}
                 Verdict::Delay(delay) => self.wait(delay).await?,
+                Verdict::Wait(wanted) => self.take_slot(&wanted).await?,
                 Verdict::Deny(denial) => {
                     if let Some(state) = &mut *self.policies.borrow_mut() {
                         state.response.headers.add_lines(&denial.lines);
@@ -122,6 +127,10 @@ impl Exchange<'_> {
                     return Err(Failure { reason: denial.kind.into(), detail: denial.detail });
                 }
                 Verdict::Reply(reply) => return Ok(Some(self.send_policy_reply(reply, response).await)),
+                Verdict::DelayedReply(delay, reply) => {
+                    self.wait(delay).await?;
+                    return Ok(Some(self.send_policy_reply(reply, response).await));
+                }
             }
         }
         Ok(None)
@@ -190,7 +199,16 @@ impl Exchange<'_> {
                 changes: &mut state.response,
             });
         }
+        self.response_bytes_max.set(state.response.body_bytes_max);
         Some(std::mem::take(&mut state.response))
+    }
+
+    /// The longest body that is taken from the client: as the listener says, or a policy that says less.
+    pub(super) fn request_bytes_max(&self) -> u64 {
+        let listener = Some(self.listener.limits.body_bytes_max).filter(|max| *max > 0);
+        let policies = self.policies.borrow();
+        let policy = policies.as_ref().and_then(|state| state.request.body_bytes_max);
+        listener.unwrap_or(u64::MAX).min(policy.unwrap_or(u64::MAX))
     }
 
     /// Tells them of the end, once.
@@ -218,6 +236,34 @@ impl Exchange<'_> {
         })
         .await?;
         if self.is_past_deadline() { Err(Reason::RequestTimeout.into()) } else { Ok(()) }
+    }
+
+    /// Takes a slot of a limit, which the exchange then holds to its end.
+    async fn take_slot(&self, wanted: &Wanted) -> Result<(), Failure> {
+        let slot = match Slot::try_take(wanted) {
+            Some(slot) => slot,
+            None => self.wait_for_slot(wanted).await?,
+        };
+        if let Some(state) = &mut *self.policies.borrow_mut() {
+            state.slots.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Waits in the queue of a limit, as long as that allows, the client is there, and there is time.
+    async fn wait_for_slot(&self, wanted: &Wanted) -> Result<Slot, Failure> {
+        let mut waiting = Waiting::begin(wanted).ok_or(Reason::ConcurrencyLimit)?;
+        let mut sleep = pin!(rt::sleep_until(self.until(rt::now() + wanted.timeout)));
+        poll_fn(|cx| {
+            if let Poll::Ready(slot) = waiting.poll_slot(cx) {
+                return Poll::Ready(Ok(slot));
+            }
+            if self.client.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientClosed.into()));
+            }
+            sleep.as_mut().poll(cx).map(|()| Err(self.timed_out(Reason::ConcurrencyLimit)))
+        })
+        .await
     }
 
     async fn send_policy_reply(&self, reply: Reply, response: &mut ResponseHead) -> Next {

@@ -105,8 +105,7 @@ impl Upload {
         }
         let sum = &exchange.record.request_body_bytes;
         add(sum, run.data_bytes);
-        let max = exchange.listener.limits.body_bytes_max;
-        if max > 0 && sum.get() > max {
+        if sum.get() > exchange.request_bytes_max() {
             return Err(Reason::BodyTooLarge.into());
         }
         add(&exchange.record.wire.from_client, run.bytes.len());

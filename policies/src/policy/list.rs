@@ -102,6 +102,10 @@ policies! {
     fixed_response: FixedResponse, FixedResponseConfig;
     ip_access: IpAccess, IpAccessConfig;
     redirect: Redirect, RedirectConfig;
+    body_size: BodySize, BodySizeConfig;
+    compress: Compress, CompressConfig;
+    concurrency_limit: ConcurrencyLimit, ConcurrencyLimitConfig;
+    fault: Fault, FaultConfig;
     rate_limit: RateLimit, RateLimitConfig;
     request_headers: RequestHeaders, RequestHeadersConfig;
     response_headers: ResponseHeaders, ResponseHeadersConfig;

@@ -18,6 +18,7 @@ use ringway_protocols::message::{RequestHead, ResponseHead};
 
 use crate::captures::Captures;
 use crate::changes::{RequestChanges, ResponseChanges};
+use crate::concurrency_limit::Wanted;
 use crate::fields::{Problem, Values};
 use crate::template::Facts;
 pub use list::{KINDS, Policy, PolicyConfig, PolicyKind};
@@ -71,6 +72,10 @@ pub enum Verdict {
     Deny(Denial),
     /// It goes on after this time.
     Delay(Duration),
+    /// It goes on once it has this slot, and holds it to its end.
+    Wait(Wanted),
+    /// This is the response, after this time.
+    DelayedReply(Duration, Reply),
 }
 
 /// A response of a policy's own.

@@ -9,7 +9,7 @@
 //! read at different moments. A key whose `tat` has passed has a full bucket: forgetting it changes nothing.
 //!
 //! # The table
-//! A key may stand in one of [`WAYS`] places, which are chosen by its hash. A place is two words:
+//! A key may stand in one of sixteen places, which are chosen by its hash. A place is two words:
 //!
 //! - `time`: a moment, and whether the place is *live*;
 //! - `owner`: whose it is, and in which *incarnation*: some low bits of the moment at which it became free.
@@ -38,11 +38,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 /// Parts of a nanosecond in which moments and intervals are counted: 2^63 of them are 18 years.
 pub const PARTS: u64 = 16;
 
-/// Places in a row: two lines of a cache.
+/// Places in a row: two lines of a cache. A key has two rows.
 const GROUP: usize = 8;
-/// Places of one key: two groups.
-const WAYS: usize = 2 * GROUP;
-
 /// A bucket has to have been full for this long before its place is given away: by then no worker dates a request
 /// before the moment at which it was full.
 const FULL_FOR: u64 = 100_000_000 * PARTS;
@@ -241,7 +238,7 @@ impl Table {
 
     #[cfg(test)]
     pub(super) fn ways() -> usize {
-        WAYS
+        2 * GROUP
     }
 }
 

@@ -3,6 +3,7 @@
 //! Heads have one format whatever they came in, so that translation is a matter of how they are written. Bodies pass as
 //! pieces of data; a piece counts as consumed, and opens its sender's window, only once the other side has accepted it.
 
+mod encode;
 mod request_body;
 mod sink;
 mod source;
@@ -15,6 +16,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringway_policies::retry::Event;
+use ringway_policies::changes::ResponseChanges;
+use ringway_policies::compress::Encoder;
 use ringway_protocols::grpc::{Form, Status};
 use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
 use ringway_protocols::http2::ErrorCode;
@@ -27,9 +30,10 @@ use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
 use crate::grpc::Call;
 use crate::head_buffer::HeadBytes;
-use crate::http2::{BodyPiece, StreamError};
+use crate::http2::{BodyPiece, StreamError, StreamHandle};
 use crate::io::{self as rt, Chunk, Timer};
 use crate::relay;
+use crate::transport::Transport;
 use crate::tunnel::{self, End};
 use crate::upstream::{Cluster, Origin};
 pub(super) use request_body::RequestBody;
@@ -47,6 +51,8 @@ enum Cut {
     Sink(SinkError),
     ClientGone,
     TooLarge,
+    /// A compressor that has no memory.
+    Encoder,
     /// A body of gRPC-Web that cannot be decoded.
     NotBase64,
 }
@@ -208,7 +214,7 @@ impl<'a> Exchange<'a> {
                 return Ok(());
             }
         }
-        let max = self.listener.limits.body_bytes_max;
+        let max = self.request_bytes_max();
         let timeout = self.silence(self.listener.limits.request_body_timeout);
         loop {
             timer.arm(self.until(rt::now() + timeout));
@@ -221,7 +227,7 @@ impl<'a> Exchange<'a> {
             .await?;
             if let BodyPiece::Data(data, _) = &piece {
                 add(&self.record.request_body_bytes, data.len());
-                if max > 0 && self.record.request_body_bytes.get() > max {
+                if self.record.request_body_bytes.get() > max {
                     return Err(Cut::TooLarge);
                 }
             }
@@ -290,7 +296,20 @@ impl<'a> Exchange<'a> {
             if let Some(call) = &self.call {
                 self.read_call_head(call, response, &bytes, end)?;
             }
-            return Ok(self.deliver(origin, cluster, response, bytes, end, rest).await?);
+            let mut changes =
+                self.response_changes(response.status, Some((response, &bytes))).unwrap_or_default();
+            self.check_response_length(response.body)?;
+            let framed = response.body;
+            let encoder = self.begin_encoding(response, &bytes, &mut changes, end);
+            let (sink, client_stays) = self.send_head(response, &bytes, end, &changes)?;
+            drop((bytes, changes));
+            let from = match origin {
+                Origin::Http1(upstream) => Arriving::Http1(&upstream.stream, framed, rest),
+                Origin::Http2(origin) => Arriving::Http2(&origin.stream),
+            };
+            let left_over = self.deliver(from, cluster, response.status, sink, end, encoder).await?;
+            let origin_clean = !left_over && response.keep_alive && framed != BodyLength::UntilClose;
+            return Ok(Ended::Response { origin_clean, client_stays });
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
             .into())
@@ -299,7 +318,7 @@ impl<'a> Exchange<'a> {
     /// A response head of a stream, and whether the response ends with it.
     async fn read_stream_head(
         &self,
-        stream: &crate::http2::StreamHandle,
+        stream: &StreamHandle,
         cluster: &ClusterConfig,
         response: &mut ResponseHead,
     ) -> Result<(HeadBytes, bool), AttemptError> {
@@ -343,32 +362,55 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The final response: its head and its body.
-    async fn deliver(
+    /// A response over HTTP/1.1 whose body is compressed for a client that speaks it, too. What it has in common with the
+    /// responses of other origins is all but where its bytes come from.
+    pub(super) async fn deliver_encoded(
         &self,
-        origin: &Origin,
+        upstream: &Transport,
         cluster: &ClusterConfig,
         response: &ResponseHead,
         bytes: HeadBytes,
-        end: bool,
         rest: Option<Chunk>,
-    ) -> Result<Ended, Failure> {
-        let (sink, client_stays) = self.send_head(response, &bytes, end)?;
-        self.record.status.set(response.status);
+        mut changes: ResponseChanges,
+    ) -> Result<(bool, bool), Failure> {
+        let end = is_empty(response.body);
+        // A copy: the caller still asks how the origin framed it.
+        let mut head = response.clone();
+        let encoder = self.begin_encoding(&mut head, &bytes, &mut changes, end);
+        let (sink, client_stays) = self.send_head(&head, &bytes, end, &changes)?;
+        drop((bytes, changes));
+        let from = Arriving::Http1(upstream, response.body, rest);
+        let left_over = self.deliver(from, cluster, head.status, sink, end, encoder).await?;
+        Ok((left_over, client_stays))
+    }
+
+    /// The body of the final response, after its head. Returns whether the origin sent more than its response.
+    async fn deliver(
+        &self,
+        from: Arriving<'_>,
+        cluster: &ClusterConfig,
+        status: u16,
+        sink: Sink<'_>,
+        end: bool,
+        encoder: Option<Encoder>,
+    ) -> Result<bool, Failure> {
+        self.record.status.set(status);
         self.answered.set(true);
-        drop(bytes);
-        let mut source = match origin {
-            Origin::Http1(upstream) => {
+        let mut source = match from {
+            Arriving::Http1(stream, body, rest) => {
                 let limits = relay::response_trailer_limits(cluster);
-                Source::http1(&upstream.stream, BodyDecoder::new(response.body, &limits), rest)
+                Source::http1(stream, BodyDecoder::new(body, &limits), rest)
             }
-            Origin::Http2(origin) => Source::Http2(&origin.stream),
+            Arriving::Http2(stream) => Source::Http2(stream),
         };
         let to_client =
             Passage { sink, timeout: self.listener.limits.response_body_timeout, timer: self.timer };
         if !end {
             let timeout = self.silence(cluster.response_body_timeout);
-            let pumped = self.pump_response(&mut source, &to_client, timeout).await;
+            let pumped = match encoder {
+                Some(encoder) => Box::pin(self.pump_encoded(&mut source, &to_client, timeout, encoder)).await,
+                None => self.pump_response(&mut source, &to_client, timeout).await,
+            };
             pumped.map_err(|cut| self.download_failure(cut))?;
         }
         let (left_over, received) = source.take_rest();
@@ -378,9 +420,7 @@ impl<'a> Exchange<'a> {
         {
             Box::pin(self.room(down, SETTLED_BYTES)).await?;
         }
-        let origin_clean =
-            left_over.is_none() && response.keep_alive && response.body != BodyLength::UntilClose;
-        Ok(Ended::Response { origin_clean, client_stays })
+        Ok(left_over.is_some())
     }
 
     /// Sends the head of the final response; says where its body goes, and whether the client's connection stays.
@@ -389,8 +429,8 @@ impl<'a> Exchange<'a> {
         response: &ResponseHead,
         bytes: &[u8],
         end: bool,
+        changes: &ResponseChanges,
     ) -> Result<(Sink<'_>, bool), Failure> {
-        let changes = self.response_changes(response.status, Some((response, bytes))).unwrap_or_default();
         let mut append = Vec::new();
         let drop = self.response_edits(end, &mut append).union(changes.headers.kinds());
         append.extend_from_slice(changes.headers.lines());
@@ -449,6 +489,7 @@ impl<'a> Exchange<'a> {
             .await?;
             if let BodyPiece::Data(data, _) = &piece {
                 add(&self.record.response_body_bytes, data.len());
+                self.check_response_bytes(self.record.response_body_bytes.get())?;
             }
             let ended = match &self.call {
                 Some(call) => self.pass_call_piece(call, source, to_client, piece).await?,
@@ -457,6 +498,24 @@ impl<'a> Exchange<'a> {
             if ended {
                 return Ok(());
             }
+        }
+    }
+
+    /// A response that says it is longer than a policy allows is refused before its head goes on.
+    pub(super) fn check_response_length(&self, body: BodyLength) -> Result<(), Failure> {
+        match (body, self.response_bytes_max.get()) {
+            (BodyLength::Exact(length), Some(max)) if length > max => {
+                Err(Reason::UpstreamBodyTooLarge.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One that does not is cut off where it becomes too long.
+    fn check_response_bytes(&self, bytes: u64) -> Result<(), Cut> {
+        match self.response_bytes_max.get() {
+            Some(max) if bytes > max => Err(Cut::TooLarge),
+            _ => Ok(()),
         }
     }
 
@@ -589,6 +648,7 @@ impl<'a> Exchange<'a> {
             }
             Cut::SourceStalled => self.timed_out(Reason::RequestBodyTimeout),
             Cut::TooLarge => Reason::BodyTooLarge.into(),
+            Cut::Encoder => Reason::Internal.into(),
             Cut::NotBase64 => {
                 Failure { reason: Reason::BadRequest, detail: "the body is not base64".to_owned() }
             }
@@ -607,13 +667,21 @@ impl<'a> Exchange<'a> {
             Cut::Source(SourceError::Truncated) => Reason::UpstreamClosed.into(),
             Cut::Source(SourceError::Stream(error)) => self.stream_failure(error),
             Cut::SourceStalled => self.timed_out(Reason::ResponseBodyTimeout),
-            Cut::ClientGone | Cut::TooLarge | Cut::NotBase64 => Reason::ClientClosed.into(),
+            Cut::ClientGone | Cut::NotBase64 => Reason::ClientClosed.into(),
+            Cut::TooLarge => Reason::UpstreamBodyTooLarge.into(),
+            Cut::Encoder => Reason::Internal.into(),
             Cut::Sink(SinkError::NoProgress) => Reason::ClientSlow.into(),
             Cut::Sink(SinkError::Deadline) => Reason::RequestTimeout.into(),
             Cut::Sink(SinkError::Io(error)) => failure_of(&error, Reason::ClientClosed),
             Cut::Sink(SinkError::Stream) => Reason::ClientClosed.into(),
         }
     }
+}
+
+/// Where the body of a response comes from, what follows its head included.
+enum Arriving<'a> {
+    Http1(&'a Transport, BodyLength, Option<Chunk>),
+    Http2(&'a StreamHandle),
 }
 
 /// How a download ended.
