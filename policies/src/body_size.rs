@@ -19,7 +19,7 @@ pub const FIELDS: &[Field] = &[
         name: "request",
         kind: SIZE,
         need: Need::Optional,
-        help: "The longest body of a request; a longer one is answered with 413. It can only narrow `body-bytes-max` of \
+        help: "The longest body of a request; a longer one is answered with 413. It can only narrow `limits.body_bytes` of \
                the listener.",
     },
     Field {

@@ -1,13 +1,17 @@
 //! Policies from outside: one file for each, and one for the frame that they stand in.
 
 mod api_version;
+mod body_size;
+mod compress;
+mod concurrency_limit;
 mod cors;
+mod fault;
 mod frame;
 mod headers;
 mod ip_access;
+mod rate_limit;
 mod redirect;
 mod rewrite;
-mod rate_limit;
 
 use ringway_tests::{Origin, Ringway};
 

@@ -18,6 +18,8 @@ pub(crate) enum Peer {
     Ringway,
     /// Ringway on epoll.
     RingwayEpoll,
+    /// Ringway with the policies of an ordinary day, and an access log.
+    RingwayEveryday,
     /// A second Ringway: another binary or other arguments.
     RingwayB,
     /// The bare relay.
@@ -59,6 +61,7 @@ impl Peer {
     pub(super) const PROXIES: &[Peer] = &[
         Peer::Ringway,
         Peer::RingwayEpoll,
+        Peer::RingwayEveryday,
         Peer::RingwayB,
         Peer::Bare,
         Peer::Nginx,
@@ -75,6 +78,7 @@ impl Peer {
         match self {
             Peer::Ringway => "ringway (uring)",
             Peer::RingwayEpoll => "ringway (epoll)",
+            Peer::RingwayEveryday => "ringway (everyday)",
             Peer::RingwayB => "ringway-b",
             Peer::Bare => "bare relay",
             Peer::Nginx => "nginx",
@@ -104,6 +108,7 @@ impl Peer {
         match self {
             Peer::Ringway => ringway(options.ringway.as_deref(), "uring", &options.ringway_args, place),
             Peer::RingwayEpoll => ringway(options.ringway.as_deref(), "epoll", &options.ringway_args, place),
+            Peer::RingwayEveryday => everyday(options, dir, place),
             Peer::RingwayB => {
                 if options.ringway_b.is_none() && options.ringway_b_args.is_none() {
                     return Err(missing("not asked for by --ringway-b or --ringway-b-args"));
@@ -188,6 +193,18 @@ fn ringway(binary: Option<&Path>, io: &str, more: &str, place: Place) -> io::Res
         ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--admin", "off", "--io", io];
     let args = args.into_iter().chain(more.split_whitespace()).map(OsString::from).collect();
     Ok(Launch { program: program.to_owned(), args })
+}
+
+/// The same with a rate limit for each client, changed fields both ways, statistics, and an access log in a file.
+fn everyday(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+    let mut launch = ringway(options.ringway.as_deref(), "uring", &options.ringway_args, place)?;
+    let config =
+        write_config(include_str!("../../peers/ringway-everyday.yaml"), "everyday.yaml", dir, place)?;
+    let args = ["run", "--workers", "1", "--admin", "off", "--io", "uring", "--config"];
+    launch.args = args.into_iter().map(OsString::from).collect();
+    launch.args.push(config);
+    launch.args.extend(options.ringway_args.split_whitespace().map(OsString::from));
+    Ok(launch)
 }
 
 fn haproxy(options: &CompareArgs, splice: &str, name: &str, dir: &Path, place: Place) -> io::Result<Launch> {

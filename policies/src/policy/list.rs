@@ -98,15 +98,15 @@ macro_rules! policies {
 
 policies! {
     api_version: ApiVersion, ApiVersionConfig;
-    cors: Cors, CorsConfig;
-    fixed_response: FixedResponse, FixedResponseConfig;
-    ip_access: IpAccess, IpAccessConfig;
-    redirect: Redirect, RedirectConfig;
     body_size: BodySize, BodySizeConfig;
     compress: Compress, CompressConfig;
     concurrency_limit: ConcurrencyLimit, ConcurrencyLimitConfig;
+    cors: Cors, CorsConfig;
     fault: Fault, FaultConfig;
+    fixed_response: FixedResponse, FixedResponseConfig;
+    ip_access: IpAccess, IpAccessConfig;
     rate_limit: RateLimit, RateLimitConfig;
+    redirect: Redirect, RedirectConfig;
     request_headers: RequestHeaders, RequestHeadersConfig;
     response_headers: ResponseHeaders, ResponseHeadersConfig;
     rewrite: Rewrite, RewriteConfig;

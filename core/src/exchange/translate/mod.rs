@@ -15,9 +15,9 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_policies::retry::Event;
 use ringway_policies::changes::ResponseChanges;
 use ringway_policies::compress::Encoder;
+use ringway_policies::retry::Event;
 use ringway_protocols::grpc::{Form, Status};
 use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
 use ringway_protocols::http2::ErrorCode;
