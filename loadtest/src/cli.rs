@@ -86,6 +86,9 @@ enum Command {
         /// Speaks HTTP/2 with prior knowledge.
         #[arg(long)]
         http2: bool,
+        /// Speaks TLS, and verifies no certificate.
+        #[arg(long, conflicts_with = "no_request")]
+        tls: bool,
         /// The local address to connect from.
         #[arg(long)]
         source: Option<IpAddr>,
@@ -249,12 +252,12 @@ fn run(command: Command) -> io::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Idle { target, connections, no_request, http2, source, hold, settle, common } => {
+        Command::Idle { target, connections, no_request, http2, tls, source, hold, settle, common } => {
             common.pin()?;
             let settle = seconds("--settle", settle)?;
             let pids = common.pid.clone();
             let request = !no_request;
-            let config = IdleConfig { target, connections, request, http2, source, pids, settle };
+            let config = IdleConfig { target, connections, request, http2, tls, source, pids, settle };
             if hold {
                 return holders::hold_open(&config).map(|()| ExitCode::SUCCESS);
             }

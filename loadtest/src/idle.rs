@@ -2,12 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use ringway_protocols::tls::rustls::pki_types::ServerName;
+use ringway_protocols::tls::rustls::{self, ClientConfig, ClientConnection};
 
 use serde::{Deserialize, Serialize};
 
 use crate::head;
 use crate::http2;
+use crate::load::codec::Protocol;
+use crate::load::tls::config::TlsArgs;
 use crate::process::{self, Memory};
 use crate::socket::{self, RawAddress};
 
@@ -20,6 +26,8 @@ pub struct IdleConfig {
     pub request: bool,
     /// Whether they speak HTTP/2, with prior knowledge.
     pub http2: bool,
+    /// Whether they speak TLS. Certificates are not verified: it is the memory that is looked at.
+    pub tls: bool,
     /// The local address; without it, others of 127.0.0.0/8 where those of the first are used up.
     pub source: Option<IpAddr>,
     pub pids: Vec<u32>,
@@ -39,6 +47,8 @@ pub struct IdleReport {
     pub still_open: u32,
 }
 
+/// An answer that takes longer is none.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Connections per source address: below the 28,000 ephemeral ports of the default range.
 const PER_SOURCE_MAX: u32 = 20_000;
 /// Requests before the first reading, so that pools and buffers have their working size.
@@ -65,12 +75,18 @@ pub(crate) fn warm_up(config: &IdleConfig) -> io::Result<()> {
 
 pub(crate) fn open_many(config: &IdleConfig, connections: u32) -> io::Result<Vec<TcpStream>> {
     let mut open = Vec::with_capacity(connections as usize);
+    let tls = if config.tls { Some(TlsAsker::new(config.http2)?) } else { None };
     for number in 0..connections {
         let mut stream = open_patiently(config, number / PER_SOURCE_MAX)
             .map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")))?;
-        if config.request {
-            let ask = if config.http2 { http2::ask } else { ask };
-            ask(&mut stream).map_err(|error| {
+        if config.request || config.tls {
+            stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
+            let asked = match &tls {
+                Some(tls) => tls.ask(&mut stream),
+                None if config.http2 => http2::ask(&mut stream),
+                None => ask(&mut stream),
+            };
+            asked.map_err(|error| {
                 io::Error::new(error.kind(), format!("request on connection {number}: {error}"))
             })?;
         }
@@ -106,8 +122,30 @@ fn open_one(config: &IdleConfig, source: u32) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket))
 }
 
-fn ask(stream: &mut TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+/// Asks over TLS, and forgets what it knows of the connection afterwards: only the other side keeps it.
+struct TlsAsker {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    http2: bool,
+}
+
+impl TlsAsker {
+    fn new(http2: bool) -> io::Result<TlsAsker> {
+        let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
+        let args = TlsArgs { insecure: true, ..TlsArgs::default() };
+        let name = ServerName::try_from("idle.test").map_err(io::Error::other)?;
+        Ok(TlsAsker { config: Arc::new(args.client(protocol)?), name, http2 })
+    }
+
+    fn ask(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let mut session =
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
+        let mut stream = rustls::Stream::new(&mut session, stream);
+        if self.http2 { http2::ask(&mut stream) } else { ask(&mut stream) }
+    }
+}
+
+fn ask(stream: &mut (impl Read + Write)) -> io::Result<()> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n")?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

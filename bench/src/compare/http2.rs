@@ -12,6 +12,7 @@ use ringway_loadtest::report::{Errors, Latency, ProxyUse, Report};
 use serde::Deserialize;
 
 use super::child::{self, Running};
+use super::tls::Tls;
 use super::{CompareArgs, Workload};
 
 /// The protocols on the two sides of the proxy.
@@ -19,6 +20,7 @@ use super::{CompareArgs, Workload};
 pub(super) struct Sides {
     pub(super) client_http2: bool,
     pub(super) origin_http2: bool,
+    pub(super) tls: Tls,
 }
 
 /// Connections, and streams at once on each: `8x32`.
@@ -49,13 +51,18 @@ impl Workload {
             Workload::Http1ToHttp2 => (false, true),
             _ => (false, false),
         };
-        Sides { client_http2, origin_http2 }
+        Sides { client_http2, origin_http2, tls: self.tls() }
     }
 
     /// The shapes that it is measured in: those asked for, or the one that it has.
     pub(super) fn shapes(self, args: &CompareArgs) -> Vec<Shape> {
         match self {
             Workload::Http1ToHttp2 => vec![Shape { connections: 64, streams: 1 }],
+            Workload::Tls | Workload::TlsUpstream => vec![Shape { connections: 64, streams: 1 }],
+            Workload::Tls128K => vec![Shape { connections: 32, streams: 1 }],
+            Workload::TlsNew | Workload::TlsNewRsa | Workload::TlsNewHybrid | Workload::TlsResumed => {
+                vec![Shape { connections: 16, streams: 1 }]
+            }
             Workload::GrpcStream => vec![Shape { connections: 8, streams: 8 }],
             _ => args.shapes.clone(),
         }
@@ -99,7 +106,7 @@ impl Files {
             Workload::Grpc => ("grpc", "bench.Echo/Unary", call()),
             Workload::GrpcStream => ("grpc", "bench.Echo/Stream", call()),
             _ if workload.sides().client_http2 => ("h2", "small", Vec::new()),
-            _ => ("http1", "small", Vec::new()),
+            _ => ("http1", "small", self::words(workload.tls_client_args())),
         }
     }
 
@@ -177,7 +184,8 @@ impl Load<'_> {
         let json = self.files.dir.join("load.json");
         let (connections, streams) = (self.shape.connections.to_string(), self.shape.streams.to_string());
         let duration = format!("{}ms", (seconds * 1000.0).max(100.0) as u64);
-        let (url, written) = (format!("http://{proxy}/{path}"), json.display().to_string());
+        let scheme = if matches!(self.workload.tls(), Tls::Client(_)) { "https" } else { "http" };
+        let (url, written) = (format!("{scheme}://{proxy}/{path}"), json.display().to_string());
         let args =
             ["load", "--quiet", "--threads", "1", "--protocol", protocol, "--connections", &connections];
         let rest = ["--duration", &duration, "--json", &written, &url];
@@ -209,6 +217,10 @@ struct Summary {
     requests_per_second: f64,
     body_bytes: u64,
     connects: u64,
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use ringway_loadtest::slow_read::SlowReadReport;
 use super::child::{self, Running};
 use super::http2::{Files, Load, Shape, Sides};
 use super::peers::{Peer, Place};
+use super::tls::{self, Certificate, KeyKind, Tls};
 use super::{CompareArgs, Workload};
 
 /// The proxies that run, and where.
@@ -25,6 +26,7 @@ pub(super) struct Bench<'a> {
     dir: TemporaryFolder,
     origin: SocketAddr,
     sides: Sides,
+    certificate: Certificate,
     proxy_cpu: usize,
     load_cpu: usize,
 }
@@ -59,13 +61,16 @@ impl<'a> Bench<'a> {
             return Err(io::Error::other("expected two CPUs: one for the proxy, one for client and origin"));
         };
         let dir = TemporaryFolder::new()?;
-        Ok(Bench { args, proxies: Vec::new(), dir, origin: free_address()?, sides, proxy_cpu, load_cpu })
+        let kind = if let Tls::Client(kind) = sides.tls { kind } else { KeyKind::EcdsaP256 };
+        let certificate = Certificate::make(kind, &dir.0)?;
+        let origin = free_address()?;
+        Ok(Bench { args, proxies: Vec::new(), dir, origin, sides, certificate, proxy_cpu, load_cpu })
     }
 
     /// Starts a proxy and waits until it listens.
     pub(super) fn start(&mut self, peer: Peer) -> io::Result<()> {
         let listen = free_address()?;
-        let place = Place { listen, origin: self.origin, sides: self.sides };
+        let place = Place { listen, origin: self.origin, sides: self.sides, certificate: &self.certificate };
         let launch = peer.launch(self.args, &self.dir.0, place)?;
         let log = self.dir.0.join(format!("{}.log", listen.port()));
         let mut running = Running::start(&launch.program, &launch.args, self.proxy_cpu, log)?;
@@ -82,10 +87,14 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures every proxy in every round, with an origin that stays for all of them.
-    pub(super) fn http2_rounds(&mut self, workload: Workload, shape: Shape) -> io::Result<Vec<Run>> {
+    pub(super) fn shaped_rounds(&mut self, workload: Workload, shape: Shape) -> io::Result<Vec<Run>> {
         let files = Files::new(&self.dir.0)?;
         let origin = if workload.sides().origin_http2 {
             let mut origin = files.start_origin(workload, self.origin, self.load_cpu)?;
+            wait_for_listener(self.origin, &mut origin)?;
+            origin
+        } else if workload.tls() == Tls::Origin {
+            let mut origin = tls::start_origin(self.origin, &self.certificate, self.load_cpu, &self.dir.0)?;
             wait_for_listener(self.origin, &mut origin)?;
             origin
         } else {
@@ -158,11 +167,15 @@ impl<'a> Bench<'a> {
     pub(super) fn idle(&mut self, workload: Workload) -> io::Result<Vec<(Peer, IdleReport)>> {
         let _origin = self.start_origin(64)?;
         let connections = self.args.idle_connections.to_string();
-        let http2 = if workload.sides().client_http2 { "--http2" } else { "" };
+        let more = match (workload.sides().client_http2, workload.tls()) {
+            (true, _) => "--http2",
+            (false, Tls::Client(_)) => "--tls",
+            (false, _) => "",
+        };
         self.each(|listen, pid| {
             let mut args = words(&["load", "idle", "--json", "--target", listen, "--pid", pid]);
             args.extend(words(&["--connections", &connections]));
-            args.extend(http2.split_whitespace().map(OsString::from));
+            args.extend(more.split_whitespace().map(OsString::from));
             args
         })
     }

