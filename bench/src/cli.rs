@@ -9,6 +9,7 @@ use crate::bare_relay::{self, RelayArgs};
 use crate::compare::testers::{self, TestersArgs};
 use crate::compare::{self, CompareArgs};
 use crate::relay::{self, RuntimeRelayArgs};
+use crate::reload::{self, ReloadArgs};
 
 /// Side-by-side benchmarks of Ringway.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ enum Command {
     Runtimes(Box<CompareArgs>),
     /// Compares the load testers themselves: CPU per request of ringway-load, wrk and h2load.
     Testers(TestersArgs),
+    /// Measures how long a reload of many routes takes until every worker has it.
+    Reload(ReloadArgs),
     /// Runs the simple relay on one of the runtime's drivers.
     Relay(RuntimeRelayArgs),
     /// Runs the bare relay, the floor of the comparison.
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Runtimes(args) => compare::run(&args.for_runtimes()),
         Command::Testers(args) => testers::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::BareRelay(args) => bare_relay::run(&args).map(|never| match never {}),
         Command::Load { args } => {

@@ -8,4 +8,5 @@ pub mod cli;
 pub mod compare;
 mod framing;
 pub mod relay;
+pub mod reload;
 pub mod samples;
