@@ -12,6 +12,7 @@ mod deadlines;
 mod drain;
 mod drivers;
 mod early_response;
+mod examples;
 mod expect_continue;
 mod faults;
 mod forwarding;
