@@ -15,7 +15,8 @@ use crate::pieces;
 use crate::policy::{Configure, Denial, Denied, Hooks, RequestContext, Scope, Verdict};
 use crate::watched::{Watched, WatchedFile};
 
-pub const HELP: &str = "Asks for an API key, and tells the origin whose it is in `x-consumer-name` and `x-consumer-groups`.";
+pub const HELP: &str =
+    "Asks for an API key, and tells the origin whose it is in `x-consumer-name` and `x-consumer-groups`.";
 
 pub const FIELDS: &[Field] = &[
     Field {
@@ -86,7 +87,8 @@ pub struct ApiKeyConfig {
 impl Configure for ApiKeyConfig {
     fn build(values: &Values, _: Scope<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let text = |name: &str| values.opt_text(name).map(|text| text.to_ascii_lowercase().into_bytes().into());
+        let text =
+            |name: &str| values.opt_text(name).map(|text| text.to_ascii_lowercase().into_bytes().into());
         let exact = |name: &str| values.opt_text(name).map(|text| text.as_bytes().into());
         let mut places = Places {
             header: text("header"),
@@ -102,7 +104,8 @@ impl Configure for ApiKeyConfig {
         {
             problems.push(problem);
         }
-        let challenge = identity::challenge(if places.bearer { "Bearer" } else { "ApiKey" }, values, &mut problems);
+        let challenge =
+            identity::challenge(if places.bearer { "Bearer" } else { "ApiKey" }, values, &mut problems);
         let keys = identity::file("keys_file", values, &mut problems);
         let (Some(keys), true) = (keys, problems.is_empty()) else { return Err(problems) };
         Ok(ApiKeyConfig {
@@ -242,7 +245,8 @@ mod tests {
             key("plain", "k-plain", &[]),
         ];
         let table = Value::Table { path: PathBuf::from("keys.yaml"), values: file(keys, vec![]) };
-        let mut fields = values([("keys_file", table), ("required", Value::Bool(true)), ("realm", text("ringway"))]);
+        let mut fields =
+            values([("keys_file", table), ("required", Value::Bool(true)), ("realm", text("ringway"))]);
         more.iter().for_each(|(name, value)| fields.insert(name, value.clone()));
         fields
     }
@@ -251,7 +255,9 @@ mod tests {
     fn sent(fields: &Values, mut request: Request) -> Result<String, String> {
         let policy = ApiKey::new(&build(fields));
         match request.ask(&policy) {
-            Verdict::Continue => Ok(request.sent().replace("\r\n", "|").replace(" HTTP/1.1|Host: shop.test", "")),
+            Verdict::Continue => {
+                Ok(request.sent().replace("\r\n", "|").replace(" HTTP/1.1|Host: shop.test", ""))
+            }
             Verdict::Deny(denial) => {
                 let challenged = denial.lines == b"www-authenticate: ApiKey realm=\"ringway\"\r\n";
                 assert_eq!(challenged, denial.kind == Denied::Unauthenticated);
@@ -345,7 +351,7 @@ mod tests {
     fn a_file_that_changes_counts_at_once() {
         let config = build::<ApiKeyConfig>(&config(&[]));
         let policy = ApiKey::new(&config);
-        let mut passes = |key| matches!(Request::get("/").with("x-api-key", key).ask(&policy), Verdict::Continue);
+        let passes = |key| matches!(Request::get("/").with("x-api-key", key).ask(&policy), Verdict::Continue);
         assert!(passes("k-shop") && !passes("k-new"));
         let watched = config.watched().expect("a file");
         watched.replace(&file(vec![key("new", "k-new", &[])], vec![])).expect("a file");
@@ -357,10 +363,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_field() {
-        for (fields, expected) in [
-            (config(&[("header", text("host"))]), "header"),
-            (config(&[("realm", text("a\"b"))]), "realm"),
-        ] {
+        for (fields, expected) in
+            [(config(&[("header", text("host"))]), "header"), (config(&[("realm", text("a\"b"))]), "realm")]
+        {
             assert_eq!(wrong::<ApiKeyConfig>(&fields), [expected]);
         }
         let mut bad = config(&[]);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ringway_protocols::message::FieldKind;
 
-use crate::credentials::{self, Credentials, PasswordHash};
+use crate::credentials::{self, Credentials};
 use crate::fields::{Field, Kind, Need, Problem, Rate, Values};
 use crate::identity;
 use crate::policy::{Configure, Consumer, Denial, Denied, Hooks, RequestContext, Scope, Verdict};
@@ -72,7 +72,8 @@ impl Configure for BasicAuthConfig {
         let challenge = identity::challenge("Basic", values, &mut problems);
         let users = identity::file("users_file", values, &mut problems);
         let (Some(users), true) = (users, problems.is_empty()) else { return Err(problems) };
-        let checks = values.rate("checks").unwrap_or(Rate { requests: 20, period: std::time::Duration::from_secs(1) });
+        let checks =
+            values.rate("checks").unwrap_or(Rate { requests: 20, period: std::time::Duration::from_secs(1) });
         Ok(BasicAuthConfig {
             users,
             groups: values.texts("groups").to_vec(),
@@ -92,7 +93,7 @@ pub struct BasicAuth {
     config: Arc<BasicAuthConfig>,
     /// Proofs of passwords that were right, by user. They count for this file only.
     remembered: RefCell<(Arc<Credentials>, HashMap<Box<[u8]>, [u8; 32]>)>,
-    /// When the next unknown password may be checked (GCRA, with a burst of ten).
+    /// When the next check of an unknown password would come if they were evenly spaced (GCRA).
     next_check: Cell<u64>,
 }
 
@@ -141,11 +142,11 @@ impl BasicAuth {
 
     fn may_check(&self, now: u64) -> bool {
         let interval = self.config.check_interval;
-        let next = self.next_check.get().max(now.saturating_sub(interval.saturating_mul(BURST - 1)));
-        if next > now {
+        let arrives = self.next_check.get().max(now);
+        if arrives - now > interval.saturating_mul(BURST - 1) {
             return false;
         }
-        self.next_check.set(next.saturating_add(interval));
+        self.next_check.set(arrives.saturating_add(interval));
         true
     }
 }
@@ -188,7 +189,9 @@ impl Hooks for BasicAuth {
         let consumer = match self.check(user, password, request.now) {
             Ok(consumer) => consumer,
             Err(Refused::Wrong) => return wrong("the name or the password is wrong"),
-            Err(Refused::TooMany) => return refuse(Denied::RateLimited, "too many passwords are being tried"),
+            Err(Refused::TooMany) => {
+                return refuse(Denied::RateLimited, "too many passwords are being tried");
+            }
         };
         if !identity::is_of(&consumer, &config.groups) {
             return refuse(Denied::Forbidden, "the user is of none of the groups that may pass");
@@ -255,7 +258,9 @@ mod tests {
 
     fn ask(policy: &BasicAuth, mut request: Request) -> Result<String, (Denied, String)> {
         match request.ask(policy) {
-            Verdict::Continue => Ok(request.sent().replace("\r\n", "|").replace("GET / HTTP/1.1|Host: shop.test", "")),
+            Verdict::Continue => {
+                Ok(request.sent().replace("\r\n", "|").replace("GET / HTTP/1.1|Host: shop.test", ""))
+            }
             Verdict::Deny(denial) => {
                 let challenge: &[u8] = b"www-authenticate: Basic realm=\"ringway\", charset=\"UTF-8\"\r\n";
                 assert_eq!(denial.lines == challenge, denial.kind == Denied::Unauthenticated);
@@ -271,7 +276,10 @@ mod tests {
         // alice:se:cret, twice: the second time it is remembered. bob has an empty password.
         for encoded in ["YWxpY2U6c2U6Y3JldA==", "YWxpY2U6c2U6Y3JldA"] {
             let request = basic(encoded).with("x-consumer-name", "root");
-            assert_eq!(ask(&policy, request), Ok("|x-consumer-name: alice|x-consumer-groups: staff".to_owned()));
+            assert_eq!(
+                ask(&policy, request),
+                Ok("|x-consumer-name: alice|x-consumer-groups: staff".to_owned())
+            );
         }
         assert_eq!(ask(&policy, basic("Ym9iOg==")), Ok("|x-consumer-name: bob".to_owned()));
     }
@@ -291,7 +299,10 @@ mod tests {
             (basic("YWxpY2U6c2VjcmV0"), wrong),
             (basic("YWxpY2U6"), wrong),
             (basic("Y2Fyb2w6c2U6Y3JldA=="), wrong),
-            (basic("YWxpY2U6c2U6Y3JldA==").with("Authorization", "Basic x"), "there is more than one authorization"),
+            (
+                basic("YWxpY2U6c2U6Y3JldA==").with("Authorization", "Basic x"),
+                "there is more than one authorization",
+            ),
         ] {
             assert_eq!(ask(&policy, request), Err((Denied::Unauthenticated, detail.to_owned())));
         }

@@ -41,7 +41,12 @@ pub const FIELDS: &[Field] = &[
                 help: "HMAC-SHA256 of the key with the salt: 64 hexadecimal digits.",
             },
             GROUPS,
-            Field { name: "expires", kind: Kind::Text, need: Need::Optional, help: "From when on it is refused." },
+            Field {
+                name: "expires",
+                kind: Kind::Text,
+                need: Need::Optional,
+                help: "From when on it is refused.",
+            },
             Field { name: "created", kind: Kind::Text, need: Need::Optional, help: "When it was made." },
         ]),
         need: Need::Optional,
@@ -119,7 +124,8 @@ impl Credentials {
             problems.push(Problem::new("salt", "64 hexadecimal digits", "another text"));
             Vec::new()
         });
-        let mut credentials = Credentials { salt: hash_key(&salt), keys: HashMap::new(), users: HashMap::new() };
+        let mut credentials =
+            Credentials { salt: hash_key(&salt), keys: HashMap::new(), users: HashMap::new() };
         let mut keys_of: HashMap<&str, usize> = HashMap::new();
         for (index, item) in values.list("keys").iter().enumerate() {
             let count = keys_of.entry(item.text("consumer")).or_default();
@@ -164,7 +170,8 @@ impl Credentials {
         let name = item.text("name");
         let consumer = Arc::new(consumer("users", name, item.texts("groups"))?);
         let password = PasswordHash::parse(item.text("password")).ok_or_else(|| {
-            let expected = format!("pbkdf2-sha256$ITERATIONS$SALT$HASH, with {ITERATIONS_MAX} iterations at most");
+            let expected =
+                format!("pbkdf2-sha256$ITERATIONS$SALT$HASH, with {ITERATIONS_MAX} iterations at most");
             Problem::new("users", expected, "another text").hint("`ringway keys add --user` writes it")
         })?;
         if self.users.insert(name.as_bytes().into(), User { consumer, password }).is_some() {
@@ -311,8 +318,9 @@ pub(crate) mod tests {
     #[test]
     fn a_key_is_known_until_it_expires() {
         let expires = [("expires", text("2023-11-15")), ("groups", texts(&["gold", "eu"]))];
-        let credentials = Credentials::build(&file(vec![key("shop", "one", &[]), key("shop", "two", &expires)], vec![]))
-            .expect("a file");
+        let credentials =
+            Credentials::build(&file(vec![key("shop", "one", &[]), key("shop", "two", &expires)], vec![]))
+                .expect("a file");
         let end = date::parse("2023-11-15").expect("a date");
         let name = |verdict| match verdict {
             KeyVerdict::Known(consumer) => format!("{} {:?}", consumer.name, consumer.groups),

@@ -4,6 +4,7 @@
 //! unknown names and missing fields are found and placed in one way for all policies; the schema and the documentation
 //! come from the same table.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cidr::CidrSet;
@@ -60,6 +61,8 @@ pub enum Kind {
     File,
     /// A regular expression.
     Regex,
+    /// The path of a YAML file of this shape, which is read with the configuration.
+    Table(&'static [Field]),
     /// Texts, or one of them.
     Texts,
     /// A mapping from text to text.
@@ -84,6 +87,11 @@ pub enum Value {
     Pairs(Vec<(String, String)>),
     Group(Values),
     List(Vec<Values>),
+    /// What a file says.
+    Table {
+        path: PathBuf,
+        values: Values,
+    },
 }
 
 /// So many requests in each period.
@@ -254,6 +262,14 @@ impl Problem {
             expected: expected.into(),
             found: found.into(),
             hint: None,
+        }
+    }
+
+    /// As `field` or `field[item]`.
+    pub fn named(&self) -> String {
+        match self.item {
+            Some(item) => format!("{}[{item}]", self.field),
+            None => self.field.clone(),
         }
     }
 

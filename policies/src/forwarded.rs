@@ -71,6 +71,7 @@ const UNTRUSTED: KindSet = KindSet::of(&[
     FieldKind::XRealIp,
     FieldKind::XClientIp,
     FieldKind::XOriginal,
+    FieldKind::XConsumer,
     FieldKind::XRingwayReason,
 ]);
 

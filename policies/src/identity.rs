@@ -60,10 +60,11 @@ pub fn file(field: &str, values: &Values, problems: &mut Vec<Problem>) -> Option
     match Credentials::build(table) {
         Ok(credentials) => Some(Watched::new(path, credentials)),
         Err(wrong) => {
-            problems.extend(wrong.into_iter().map(|problem| Problem {
-                field: format!("{field}.{}", problem.field),
-                ..problem
-            }));
+            problems.extend(
+                wrong
+                    .into_iter()
+                    .map(|problem| Problem { field: format!("{field}.{}", problem.field), ..problem }),
+            );
             None
         }
     }

@@ -2,8 +2,10 @@
 //! parameters.
 #![forbid(unsafe_code)]
 
+pub mod api_key;
 pub mod api_version;
 pub mod balance;
+pub mod basic_auth;
 pub mod body_size;
 pub mod captures;
 pub mod changes;
@@ -11,6 +13,7 @@ pub mod cidr;
 pub mod compress;
 pub mod concurrency_limit;
 pub mod cors;
+pub mod credentials;
 pub mod date;
 pub mod fault;
 pub mod field_name;
@@ -18,6 +21,7 @@ pub mod fields;
 pub mod fixed_response;
 pub mod forwarded;
 pub mod header_edits;
+pub mod identity;
 pub mod ip_access;
 pub mod outlier;
 pub mod path;
@@ -35,3 +39,4 @@ pub mod route;
 pub mod spiffe;
 pub mod split;
 pub mod template;
+pub mod watched;

@@ -6,6 +6,7 @@ mod compress;
 mod concurrency_limit;
 mod cors;
 mod fault;
+mod credentials;
 mod frame;
 mod headers;
 mod ip_access;

@@ -21,6 +21,7 @@ pub(super) fn command() -> Command {
         .subcommand(reload_command())
         .subcommand(diff_command())
         .subcommands(generate_commands())
+        .subcommand(super::keys::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers and what holds Ringway back, each with what to do")
@@ -146,7 +147,7 @@ fn what_to_proxy() -> [Arg; 3] {
     ]
 }
 
-fn format_arg() -> Arg {
+pub(super) fn format_arg() -> Arg {
     Arg::new("format")
         .long("format")
         .value_name("FORMAT")

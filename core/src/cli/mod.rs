@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod diff;
 mod generate;
+mod keys;
 mod reload;
 
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Some(("schema", _)) => generate::schema(),
         Some(("completion", given)) => generate::completion(given),
         Some(("man", given)) => generate::man(given),
+        Some(("keys", given)) => keys::main(given),
         // clap requires one of the subcommands above.
         _ => ExitCode::from(2),
     }

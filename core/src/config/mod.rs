@@ -34,6 +34,7 @@ mod inputs;
 mod layer;
 mod load;
 mod policies;
+pub mod policy_file;
 mod reference;
 mod reload;
 mod resilience;

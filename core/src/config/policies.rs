@@ -23,12 +23,11 @@ pub(super) fn build(
             Ok(config) => built.push(config),
             Err(problems) => {
                 for problem in problems {
-                    let named = match problem.item {
-                        Some(item) => format!("{}[{item}]", problem.field),
-                        None => problem.field.clone(),
-                    };
+                    let named = problem.named();
                     let written = |name: &str| policy.marks.iter().find(|(known, _)| known == name);
-                    let mark = written(&named).or_else(|| written(&problem.field));
+                    // What is within a file of the policy's is shown where that file is named.
+                    let first = problem.field.split('.').next().unwrap_or_default();
+                    let mark = written(&named).or_else(|| written(&problem.field)).or_else(|| written(first));
                     let place = file.place(mark.map_or(policy.at, |(_, at)| *at));
                     let path = if named.is_empty() {
                         policy.path.clone()
@@ -45,6 +44,14 @@ pub(super) fn build(
 }
 
 impl Config {
+    /// All policies, wherever they stand.
+    pub fn policy_configs(&self) -> impl Iterator<Item = &PolicyConfig> {
+        let listeners = self.listeners.iter().flat_map(|listener| &listener.policies);
+        let routes = self.routes.iter().flat_map(|route| &route.policies);
+        let targets = self.routes.iter().flat_map(|route| &route.targets.list);
+        self.policies.iter().chain(listeners).chain(routes).chain(targets.flat_map(|target| &target.policies))
+    }
+
     /// Takes over what policies have counted: those of the same place, by the names of what they belong to.
     pub fn keep_policies(&mut self, old: &Config) {
         adopt(&mut self.policies, &old.policies);

@@ -17,14 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admin;
-use super::certificates;
 use super::command::{Command, Event};
 use super::generations::Generations;
 use super::identities::Identities;
 use super::names::Names;
 use super::outbox::{Outbox, RETRY_PAUSE};
 use super::reload::Reloader;
-use super::{Setup, notify, watch};
+use super::{Setup, notify, policy_files, watch};
 use crate::access_log::LogWriter;
 use crate::stats::Stats;
 use crate::{log_error, log_info, log_warning};
@@ -124,6 +123,7 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
     let _admin = listeners.serve(control.clone(), asks_sender);
     control.follow_names();
     certificates::follow(&control);
+    policy_files::follow(&control);
     control.names.follow(&config);
     control.identities.serve(&control);
     control.identities.follow(&config);

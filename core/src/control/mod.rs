@@ -12,6 +12,7 @@ mod lifecycle;
 mod names;
 mod notify;
 mod outbox;
+mod policy_files;
 mod reload;
 mod watch;
 

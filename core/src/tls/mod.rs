@@ -45,4 +45,5 @@ pub(crate) use server::acme_certificate;
 pub use server::{ClientAuthConfig, ClientAuthMode, ServerTls, ServerTlsConfig, TicketConfig};
 pub use tickets::TicketKeys;
 pub use verify::{UpstreamVerify, VerifyFailure};
+pub(crate) use watch::{Stamp, stamp};
 pub use watch::{Swap, Watcher};

@@ -13,7 +13,7 @@ use super::files::TlsProblem;
 use crate::config::Config;
 
 /// What a file looked like; `None` where it was not there.
-pub(super) type Stamp = Option<(u64, i64, i64, u64)>;
+pub(crate) type Stamp = Option<(u64, i64, i64, u64)>;
 
 /// What files look like now. It is asked before they are read: what changes meanwhile is seen as a change later.
 pub(super) fn stamps(files: &[&Path]) -> Vec<Stamp> {
@@ -88,7 +88,8 @@ struct Look<'a> {
     reread: &'a dyn Fn() -> Result<Vec<TlsProblem>, Vec<TlsProblem>>,
 }
 
-fn stamp(path: &Path) -> Stamp {
+/// What a file looks like now.
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let facts = fs::metadata(path).ok()?;
     Some((facts.ino(), facts.mtime(), facts.mtime_nsec(), facts.size()))
 }

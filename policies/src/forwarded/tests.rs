@@ -27,7 +27,8 @@ fn sent(style: ForwardedStyle, trusted: bool, peer: &str, lines: &str) -> String
 const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
     X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded: x\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
     True-Client-IP: 6.6.6.6\r\nX-Original-URL: /admin\r\nX-Rewrite-Url: /admin\r\nX_Forwarded_For: 6.6.6.6\r\n\
-    x_forwarded_proto: https\r\nX-Forwarded_Host: evil\r\nX_Real_IP: 6.6.6.6\r\nX-Ringway-Reason: x\r\n";
+    x_forwarded_proto: https\r\nX-Forwarded_Host: evil\r\nX_Real_IP: 6.6.6.6\r\nX-Ringway-Reason: x\r\n\
+    X-Consumer-Name: root\r\nX_Consumer_Name: root\r\nX-Consumer-Groups: admin\r\n";
 
 #[test]
 fn what_an_untrusted_peer_says_is_replaced_in_every_spelling() {

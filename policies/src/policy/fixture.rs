@@ -210,9 +210,5 @@ pub(crate) fn build<C: Configure>(values: &Values) -> Arc<C> {
 /// The fields that are wrong, in the form `field` or `field[item]`.
 pub(crate) fn wrong<C: Configure>(values: &Values) -> Vec<String> {
     let problems: Vec<Problem> = C::build(values, SCOPE).err().unwrap_or_default();
-    let named = |problem: &Problem| match problem.item {
-        Some(item) => format!("{}[{item}]", problem.field),
-        None => problem.field.clone(),
-    };
-    problems.iter().map(named).collect()
+    problems.iter().map(Problem::named).collect()
 }

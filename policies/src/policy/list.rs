@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Configure, EndContext, Hooks, RequestContext, ResponseContext, Scope, Verdict};
 use crate::fields::{Field, Problem, Values};
+use crate::watched::WatchedFile;
 
 #[derive(Debug)]
 /// What is known of a kind of policy before one is built.
@@ -68,6 +69,11 @@ macro_rules! policies {
                 }
             }
 
+            /// The file that it was built from, if it is to be followed.
+            pub fn watched(&self) -> Option<&dyn WatchedFile> {
+                match self { $(PolicyConfig::$policy(config) => config.watched(),)* }
+            }
+
             /// The worker's own.
             pub fn instance(&self) -> Policy {
                 match self { $(PolicyConfig::$policy(config) => Policy::$policy(crate::$name::$policy::new(config)),)* }
@@ -97,10 +103,12 @@ macro_rules! policies {
 }
 
 policies! {
+    api_key: ApiKey, ApiKeyConfig;
     api_version: ApiVersion, ApiVersionConfig;
     body_size: BodySize, BodySizeConfig;
     compress: Compress, CompressConfig;
     concurrency_limit: ConcurrencyLimit, ConcurrencyLimitConfig;
+    basic_auth: BasicAuth, BasicAuthConfig;
     cors: Cors, CorsConfig;
     fault: Fault, FaultConfig;
     fixed_response: FixedResponse, FixedResponseConfig;

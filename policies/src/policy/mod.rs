@@ -21,6 +21,7 @@ use crate::changes::{RequestChanges, ResponseChanges};
 use crate::concurrency_limit::Wanted;
 use crate::fields::{Problem, Values};
 use crate::template::Facts;
+use crate::watched::WatchedFile;
 pub use list::{KINDS, Policy, PolicyConfig, PolicyKind};
 
 /// How a policy comes from its configuration.
@@ -31,6 +32,11 @@ pub trait Configure: Sized {
 
     /// At a reload: takes over what the policy of before has counted, where the parameters allow it.
     fn adopt(&mut self, _old: &Self) {}
+
+    /// The file that it was built from, if it is to be followed.
+    fn watched(&self) -> Option<&dyn WatchedFile> {
+        None
+    }
 }
 
 /// What a policy does, each when it is its turn.

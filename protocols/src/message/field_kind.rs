@@ -36,6 +36,8 @@ pub enum FieldKind {
     /// Names that make origins act on another target: `X-Original-*`, `X-Rewrite-URL`, `X-HTTP-Host-Override`.
     XOriginal,
     XRequestId,
+    /// Who the client is, in the words of the proxy: `X-Consumer-*`.
+    XConsumer,
     XRingwayReason,
     Accept,
     AcceptEncoding,
@@ -106,6 +108,7 @@ const FORWARDING: KindSet = KindSet::of(&[
     FieldKind::XClientIp,
     FieldKind::XOriginal,
     FieldKind::XRequestId,
+    FieldKind::XConsumer,
     FieldKind::XRingwayReason,
 ]);
 
@@ -255,6 +258,8 @@ fn prefix_kind(name: &[u8]) -> FieldKind {
         FieldKind::XForwardedOther
     } else if starts(b"x-original-") {
         FieldKind::XOriginal
+    } else if starts(b"x-consumer-") {
+        FieldKind::XConsumer
     } else {
         FieldKind::Other
     }
@@ -383,6 +388,11 @@ mod tests {
             ("X_Real_IP", FieldKind::ForwardingAlias),
             ("x_request_id", FieldKind::ForwardingAlias),
             ("X_Original_URL", FieldKind::ForwardingAlias),
+            ("X_Consumer_Name", FieldKind::ForwardingAlias),
+            ("x-consumer_groups", FieldKind::ForwardingAlias),
+            ("X-Consumer-Name", FieldKind::XConsumer),
+            ("x-consumer-anything", FieldKind::XConsumer),
+            ("x-consumer", FieldKind::Other),
             ("Content_Length", FieldKind::FramingAlias),
             ("TRANSFER_ENCODING", FieldKind::FramingAlias),
             ("user_agent", FieldKind::Other),

@@ -1,5 +1,6 @@
 //! Lists of policies: each item is a mapping with one key, the kind of policy, and its fields by that kind's table.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringway_policies::cidr::CidrSet;
@@ -8,6 +9,7 @@ use ringway_policies::policy::{KINDS, PolicyKind};
 
 use super::{ITEMS_MAX, Walk, join};
 use crate::config::error::{ConfigError, did_you_mean, quote};
+use crate::config::policy_file;
 use crate::config::tree::{Content, Entry, Mark, Node};
 use crate::config::value::{Kind, Mismatch, Value, parse_token};
 
@@ -70,7 +72,7 @@ impl Walk<'_> {
     }
 
     /// A mapping by a table of fields. `within` is the dotted name of the group that it is, for the marks.
-    fn fields(
+    pub(in crate::config) fn fields(
         &mut self,
         node: &Rc<Node>,
         path: &str,
@@ -142,6 +144,16 @@ impl Walk<'_> {
                     self.fields(item, &format!("{path}[{index}]"), &name, table, item.at, marks)
                 });
                 Some(fields::Value::List(items.collect()))
+            }
+            fields::Kind::Table(table) => {
+                let text = self.text(node, path, &expected(kind))?;
+                match policy_file::read(Path::new(&text.value), table) {
+                    Ok(values) => Some(fields::Value::Table { path: PathBuf::from(text.value), values }),
+                    Err(errors) => {
+                        errors.into_iter().for_each(|error| self.errors.push(error));
+                        None
+                    }
+                }
             }
             fields::Kind::Pairs => self.pairs(node, path, name, marks).map(fields::Value::Pairs),
             fields::Kind::Texts | fields::Kind::Cidrs => {
@@ -251,7 +263,9 @@ fn scalar(kind: &fields::Kind, text: &str) -> Result<fields::Value, Mismatch> {
             Value::Cidrs(cidrs) => fields::Value::Cidrs(CidrSet::new(&cidrs)),
             _ => return Err(mismatch()),
         },
-        fields::Kind::Pairs | fields::Kind::Group(_) | fields::Kind::List(_) => return Err(mismatch()),
+        fields::Kind::Pairs | fields::Kind::Group(_) | fields::Kind::List(_) | fields::Kind::Table(_) => {
+            return Err(mismatch());
+        }
     })
 }
 
@@ -269,7 +283,7 @@ fn expected(kind: &fields::Kind) -> String {
         fields::Kind::Status => "a status from 200 to 599".to_owned(),
         fields::Kind::Rate => "a rate such as 100/m: a number and s, m, h or d".to_owned(),
         fields::Kind::Cidrs => Kind::Cidrs.expected(&[]),
-        fields::Kind::File => Kind::Path.expected(&[]),
+        fields::Kind::File | fields::Kind::Table(_) => Kind::Path.expected(&[]),
         fields::Kind::Regex => "a regular expression".to_owned(),
         fields::Kind::Texts => "a list of texts".to_owned(),
         fields::Kind::Pairs | fields::Kind::Group(_) => "a mapping".to_owned(),
