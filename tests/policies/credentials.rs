@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use ringway_tests::http2::Http2Client;
 use ringway_tests::proxy::binary;
-use ringway_tests::{Client, Io, Origin, TempDir, each_driver, wait};
+use ringway_tests::temp::TempDir;
+use ringway_tests::{Client, Io, Origin, each_driver, wait};
 
 use crate::with_policies;
 
