@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admin;
+use super::certificates;
 use super::command::{Command, Event};
 use super::generations::Generations;
 use super::identities::Identities;

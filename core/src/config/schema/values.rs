@@ -65,7 +65,9 @@ pub(super) fn field(kind: &FieldKind) -> Json {
         FieldKind::Pairs => json!({ "type": "object", "additionalProperties": text() }),
         FieldKind::Group(inner) => fields(inner),
         FieldKind::List(inner) => json!({ "type": "array", "items": fields(inner) }),
-        FieldKind::Text | FieldKind::Name | FieldKind::File | FieldKind::Table(_) | FieldKind::Regex => text(),
+        FieldKind::Text | FieldKind::Name | FieldKind::File | FieldKind::Table(_) | FieldKind::Regex => {
+            text()
+        }
     };
     one_of(vec![plain])
 }
