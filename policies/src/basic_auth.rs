@@ -91,10 +91,21 @@ impl Configure for BasicAuthConfig {
 
 pub struct BasicAuth {
     config: Arc<BasicAuthConfig>,
-    /// Proofs of passwords that were right, by user. They count for this file only.
-    remembered: RefCell<(Arc<Credentials>, HashMap<Box<[u8]>, [u8; 32]>)>,
+    remembered: RefCell<Remembered>,
     /// When the next check of an unknown password would come if they were evenly spaced (GCRA).
     next_check: Cell<u64>,
+}
+
+/// Proofs of passwords that were right, by user. They count for this file only.
+struct Remembered {
+    of: Arc<Credentials>,
+    proofs: HashMap<Box<[u8]>, [u8; 32]>,
+}
+
+impl Remembered {
+    fn nothing(of: Arc<Credentials>) -> Self {
+        Remembered { of, proofs: HashMap::new() }
+    }
 }
 
 /// Checks that may come at once after a quiet time.
@@ -103,7 +114,7 @@ const BURST: u64 = 10;
 impl BasicAuth {
     pub fn new(config: &Arc<BasicAuthConfig>) -> Self {
         BasicAuth {
-            remembered: RefCell::new((Arc::clone(&config.users.get()), HashMap::new())),
+            remembered: RefCell::new(Remembered::nothing(Arc::clone(&config.users.get()))),
             next_check: Cell::new(0),
             config: Arc::clone(config),
         }
@@ -113,12 +124,15 @@ impl BasicAuth {
     fn check(&self, user: &[u8], password: &[u8], now: u64) -> Result<Arc<Consumer>, Refused> {
         let credentials = Arc::clone(&self.config.users.get());
         let mut remembered = self.remembered.borrow_mut();
-        if !Arc::ptr_eq(&remembered.0, &credentials) {
-            *remembered = (Arc::clone(&credentials), HashMap::new());
+        if !Arc::ptr_eq(&remembered.of, &credentials) {
+            *remembered = Remembered::nothing(Arc::clone(&credentials));
         }
         let known = credentials.user(user);
         if let Some(known) = known
-            && remembered.1.get(user).is_some_and(|proof| is_same(proof, &known.password.proof(password)))
+            && remembered
+                .proofs
+                .get(user)
+                .is_some_and(|proof| is_same(proof, &known.password.proof(password)))
         {
             return Ok(Arc::clone(&known.consumer));
         }
@@ -133,10 +147,10 @@ impl BasicAuth {
         if !known.password.is_of(password) {
             return Err(Refused::Wrong);
         }
-        if remembered.1.len() >= self.config.remembered_max {
-            remembered.1.clear();
+        if remembered.proofs.len() >= self.config.remembered_max {
+            remembered.proofs.clear();
         }
-        remembered.1.insert(user.into(), known.password.proof(password));
+        remembered.proofs.insert(user.into(), known.password.proof(password));
         Ok(Arc::clone(&known.consumer))
     }
 
