@@ -166,8 +166,9 @@ struct Chooser {
 
 /// The first prime from `from` on, at least 3.
 fn next_prime(from: u32) -> u32 {
-    let is_prime =
-        |n: &u32| *n > 2 && n % 2 == 1 && (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
+    let is_prime = |n: &u32| {
+        *n > 2 && n % 2 == 1 && (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d))
+    };
     (from..=u32::MAX).find(is_prime).unwrap_or(65_537)
 }
 
