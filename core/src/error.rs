@@ -37,6 +37,9 @@ pub enum Reason {
     RequestTimeout,
     PerTryTimeout,
     UpstreamLimit,
+    BreakerConnections,
+    BreakerPending,
+    BreakerRequests,
     UpgradeRefused,
     TunnelIdle,
     MemoryLimit,
@@ -144,6 +147,9 @@ reasons! {
     RequestTimeout "request_timeout" 504 Upstream DeadlineExceeded "the whole exchange took longer than its route allows";
     PerTryTimeout "per_try_timeout" 504 Upstream DeadlineExceeded "the upstream did not answer in the time of one try";
     UpstreamLimit "upstream_limit" 503 Proxy Unavailable "the cluster is at its connection limit";
+    BreakerConnections "breaker_connections" 503 Proxy Unavailable "the cluster has as many connections as it may";
+    BreakerPending "breaker_pending" 503 Proxy Unavailable "as many requests wait for a connection as may";
+    BreakerRequests "breaker_requests" 503 Proxy Unavailable "the cluster works on as many requests as it may";
     UpgradeRefused "upgrade_refused" 502 Upstream Internal "the upstream switched to a protocol that the route does not allow";
     TunnelIdle "tunnel_idle" 504 Client Unavailable "the tunnel carried nothing for too long";
     MemoryLimit "memory_limit" 503 Proxy ResourceExhausted "the worker is at its memory limit";

@@ -112,6 +112,9 @@ impl LocalReply<'_> {
             | Reason::ClientConnectionLimit
             | Reason::UpstreamLimit
             | Reason::ConcurrencyLimit
+            | Reason::BreakerConnections
+            | Reason::BreakerPending
+            | Reason::BreakerRequests
             | Reason::Draining => {
                 out.extend_from_slice(b"retry-after: 1\r\n");
             }

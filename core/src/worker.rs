@@ -358,6 +358,9 @@ impl Worker {
         self.clock.set((now, SystemTime::now()));
         for cluster in &self.view().clusters {
             self.stats.pool.discarded.add(cluster.sweep(now) as u64);
+            if self.id == 0 {
+                cluster.compare_endpoints(self, now);
+            }
         }
         self.runners.trim();
         http2::heads::trim();
@@ -375,7 +378,8 @@ impl Worker {
                 self.stats.listener(labels, index).connections_open.set(open);
             }
         }
-        let (mut idle, mut open, mut unhealthy) = (0, 0, 0);
+        let (mut idle, mut open, mut unhealthy, mut ejected) = (0, 0, 0, 0);
+        let now_ms = self.shared.millis(rt::now());
         for (index, cluster) in view.clusters.iter().enumerate() {
             let mut of_cluster = 0;
             for (at, endpoint) in cluster.endpoints.iter().enumerate() {
@@ -385,6 +389,8 @@ impl Worker {
                 // All workers see the same: one says so.
                 let asked = self.id == 0 && cluster.config.health.is_some();
                 unhealthy += u64::from(asked && !endpoint.is_healthy());
+                let out = self.id == 0 && cluster.config.outlier.is_some();
+                ejected += u64::from(out && endpoint.shared.ejected_until(now_ms).is_some());
                 of_cluster += waiting + busy;
             }
             self.stats.cluster(labels, index).connections_open.set(of_cluster);
@@ -392,6 +398,7 @@ impl Worker {
         }
         self.stats.pool.idle.set(idle);
         self.stats.pool.unhealthy.set(unhealthy);
+        self.stats.pool.ejected.set(ejected);
         self.stats.pool.open.set(open);
         self.publish_io(rt::counters());
     }

@@ -27,6 +27,7 @@ mod local_replies;
 mod memory;
 mod messages;
 mod names;
+mod outliers;
 mod pools;
 mod proxy_protocol;
 mod reload;

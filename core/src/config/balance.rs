@@ -29,6 +29,18 @@ pub struct BalanceConfig {
     pub panic_percent: u32,
 }
 
+/// Circuit breakers: what one cluster may have at a time over all workers. 0 is unlimited, except for what waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerLimits {
+    pub connections_max: u32,
+    /// Requests that wait for a connection where the connections are at their limit; 0: none waits.
+    pub pending_max: u32,
+    pub requests_max: u32,
+    pub retries_max: u32,
+    /// Requests of each endpoint.
+    pub endpoint_requests_max: u32,
+}
+
 /// What a request is told apart by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashKey {

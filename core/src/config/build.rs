@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ringway_policies::outlier::OutlierRules;
 use ringway_policies::path::{EncodedSlash, PathRules};
 use ringway_policies::policy::PolicyConfig;
 use ringway_policies::split::SplitKey;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 
-use super::balance::{BalanceConfig, EndpointTraits, HashKey, StickyConfig, Table};
+use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyConfig, Table};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
 use super::layer::{Layer, Own, View};
@@ -271,6 +272,14 @@ pub(super) fn cluster(
         endpoints,
         endpoint_traits,
         spread: spread(view),
+        breakers: BreakerLimits {
+            connections_max: view.number_as(Id::BreakerConnections),
+            pending_max: view.number_as(Id::BreakerPending),
+            requests_max: view.number_as(Id::BreakerRequests),
+            retries_max: view.number_as(Id::BreakerRetries),
+            endpoint_requests_max: view.number_as(Id::EndpointRequests),
+        },
+        outlier: outlier(view),
         pool: PoolConfig {
             idle_timeout: view.duration(Id::PoolIdleTimeout),
             lifetime_max: view.duration(Id::PoolLifetime),
@@ -323,6 +332,22 @@ fn spread(view: &View<'_>) -> BalanceConfig {
         zone: view.text(Id::Zone).filter(|_| view.bool(Id::Locality)).map(Arc::from),
         panic_percent: view.number_as(Id::HealthPanic),
     }
+}
+
+fn outlier(view: &View<'_>) -> Option<OutlierRules> {
+    let rules = OutlierRules {
+        consecutive_5xx: view.number_as(Id::Outlier5xx),
+        consecutive_gateway: view.number_as(Id::OutlierGateway),
+        success_rate: view.number_as(Id::OutlierSuccessRate),
+        latency: view.number_as(Id::OutlierLatency),
+        requests_min: view.number_as(Id::OutlierRequests),
+        interval: view.duration(Id::OutlierInterval),
+        eject_for: view.duration(Id::OutlierEjectFor),
+        eject_for_max: view.duration(Id::OutlierEjectForMax),
+        eject_percent_max: view.number_as(Id::OutlierEjectAtMost),
+    };
+    let watches = rules.consecutive_5xx > 0 || rules.consecutive_gateway > 0 || rules.compares();
+    watches.then_some(rules)
 }
 
 fn health(view: &View<'_>) -> Option<HealthConfig> {

@@ -8,13 +8,14 @@ use std::time::Duration;
 pub use ringway_policies::balance::Balance;
 pub use ringway_policies::cidr::{Cidr, CidrSet};
 pub use ringway_policies::forwarded::ForwardedStyle;
+use ringway_policies::outlier::OutlierRules;
 pub use ringway_policies::path::PathRules;
 use ringway_policies::policy::PolicyConfig;
 use ringway_policies::route::{RouteError, RouteRule, RouteTable};
 pub use ringway_policies::split::SplitKey;
 use ringway_protocols::http2::ConnectionConfig;
 
-use super::balance::{BalanceConfig, EndpointTraits};
+use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits};
 use super::{ConfigError, Inputs, Layer, Own, ResilienceConfig, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
@@ -265,6 +266,9 @@ pub struct ClusterConfig {
     /// What is said of each endpoint, in the same order; nothing stands for the defaults.
     pub endpoint_traits: Vec<EndpointTraits>,
     pub spread: BalanceConfig,
+    pub breakers: BreakerLimits,
+    /// `None`: answers never eject an endpoint.
+    pub outlier: Option<OutlierRules>,
     pub pool: PoolConfig,
     pub connect_timeout: Duration,
     /// From the last byte of the request head to the end of the response head.

@@ -47,7 +47,7 @@ mod tree;
 pub mod units;
 mod value;
 
-pub use balance::{BalanceConfig, EndpointTraits, HashKey, StickyConfig};
+pub use balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyConfig};
 pub use built::*;
 pub use diff::{Change, KeyChange, What};
 pub use error::{ConfigError, Place, Severity, did_you_mean};

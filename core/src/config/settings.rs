@@ -77,6 +77,9 @@ const fn count(min: u64, max: u64) -> Kind {
 const fn count_or_unlimited(max: u64) -> Kind {
     Kind::Count { min: 1, max, zero: Some("unlimited") }
 }
+const fn count_or_off(max: u64) -> Kind {
+    Kind::Count { min: 1, max, zero: Some("off") }
+}
 const fn size(min: u64, max: u64) -> Kind {
     Kind::Size { min, max, zero: None }
 }
@@ -350,6 +353,34 @@ settings! {
     EwmaDecay: Cluster "ewma.decay" "ewma-decay", time(1, HOUR), &[], "10s", Reload;
     /// Whether endpoints of the proxy's own zone come before others.
     Locality: Cluster "locality" "locality", Kind::Bool, &[], "true", Reload;
+    /// Connections of a cluster over all workers, busy and idle; more is 503.
+    BreakerConnections: Cluster "limits.connections" "cluster-connections", count_or_unlimited(10_000_000), &[], "0", Reload;
+    /// Requests that may wait for a connection while `limits.connections` or `pool.connections` is reached; others are refused.
+    BreakerPending: Cluster "limits.pending" "cluster-pending", Kind::Count { min: 1, max: 1_000_000, zero: Some("none waits") }, &[], "0", Reload;
+    /// Requests of a cluster under way over all workers; more is 503.
+    BreakerRequests: Cluster "limits.requests" "cluster-requests", count_or_unlimited(10_000_000), &[], "0", Reload;
+    /// Retries of a cluster under way over all workers; a request that fails beyond is not sent again.
+    BreakerRetries: Cluster "limits.retries" "cluster-retries", count_or_unlimited(10_000_000), &[], "0", Reload;
+    /// Requests of one endpoint under way over all workers. One that has so many is not picked.
+    EndpointRequests: Cluster "limits.endpoint_requests" "endpoint-requests", count_or_unlimited(10_000_000), &[], "0", Reload;
+    /// Answers of 500 and more in a row, or none at all, after which an endpoint is ejected.
+    Outlier5xx: Cluster "outlier.consecutive_5xx" "outlier-consecutive-5xx", count_or_off(100_000), &[], "0", Reload;
+    /// Answers of 502, 503 and 504 in a row, or none at all, after which an endpoint is ejected.
+    OutlierGateway: Cluster "outlier.consecutive_gateway_errors" "outlier-consecutive-gateway-errors", count_or_off(100_000), &[], "0", Reload;
+    /// Percentage points by which an endpoint's share of successes within an interval may be below that of the others.
+    OutlierSuccessRate: Cluster "outlier.success_rate" "outlier-success-rate", Kind::Percent, &["off"], "off", Reload;
+    /// How many times the others' mean response time within an interval an endpoint's may be.
+    OutlierLatency: Cluster "outlier.latency" "outlier-latency", Kind::Count { min: 2, max: 1_000, zero: Some("off") }, &[], "0", Reload;
+    /// Requests within an interval below which an endpoint is not compared with the others.
+    OutlierRequests: Cluster "outlier.requests" "outlier-requests", count(1, 1_000_000), &[], "100", Reload;
+    /// How often endpoints are compared, and the time in peace that makes up for one ejection.
+    OutlierInterval: Cluster "outlier.interval" "outlier-interval", time(100, HOUR), &[], "10s", Reload;
+    /// How long an endpoint is ejected the first time, twice as long the second time in a row, and so on.
+    OutlierEjectFor: Cluster "outlier.eject_for" "outlier-eject-for", time(10, DAY), &[], "30s", Reload;
+    /// The longest ejection.
+    OutlierEjectForMax: Cluster "outlier.eject_for_max" "outlier-eject-for-max", time(10, DAY), &[], "5m", Reload;
+    /// Share of the endpoints that may be ejected at the same time; one of several always may.
+    OutlierEjectAtMost: Cluster "outlier.eject_at_most" "outlier-eject-at-most", Kind::Percent, &[], "50%", Reload;
     /// Whether connections to endpoints begin with a PROXY protocol header.
     SendProxyProtocol: Cluster "send_proxy_protocol" "send-proxy-protocol", Kind::Choice, &["off", "v1", "v2"], "off", Reload;
     /// How long an unused connection to an endpoint is kept. Best below the origin's own keep-alive time.
@@ -488,6 +519,8 @@ impl Setting {
             (Scope::Cluster, "balance" | "hash" | "sticky" | "slow_start" | "ewma" | "locality") => {
                 "Load balancing (defaults; a cluster's own value wins)"
             }
+            (Scope::Cluster, "limits") => "Circuit breakers (defaults; a cluster's own value wins)",
+            (Scope::Cluster, "outlier") => "Ejection of endpoints (defaults; a cluster's own value wins)",
             (Scope::Cluster, "health") => "Health of endpoints (defaults; a cluster's own value wins)",
             (Scope::Listener, "http2") => "HTTP/2 of clients (defaults; a listener's own value wins)",
             (Scope::Cluster, "http2" | "protocol") => {

@@ -72,7 +72,7 @@ impl Exchange<'_> {
             })
             .await
         };
-        let ended = match ended.map_err(|error| self.failed_try(error)) {
+        let ended = match ended.map_err(|error| self.failed_try(self.observed(error))) {
             Ok(ended) => ended,
             Err(error) => {
                 if let AttemptError::Again { clean: true, .. } = error

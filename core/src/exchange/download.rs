@@ -6,6 +6,7 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
+use ringway_policies::changes::ResponseChanges;
 use ringway_protocols::http1::{
     self, BodyDecoder, ConnectionField, HeadLimits, HeadProgress, Parsed, ResponseEdits, ResponseError,
 };
@@ -66,6 +67,7 @@ impl Exchange<'_> {
                 rest = head.rest;
                 continue;
             }
+            self.observe_status(response.status);
             self.consider(response, &head.bytes, head.rest.as_ref().map_or(0, Chunk::len))?;
             return Ok(self.forward_response(down, upstream, cluster, response, head).await?);
         }
@@ -242,6 +244,43 @@ impl Exchange<'_> {
         // An origin that closes without having read the request does not expect the rest of it.
         let gives_up = !self.uploaded.get() && !response.keep_alive;
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
+        let mut decoder = BodyDecoder::new(response.body, &relay::response_trailer_limits(cluster));
+        // What is to be counted is not spliced past the counter. A length has been looked at already.
+        let counted =
+            self.response_bytes_max.get().is_some() && !matches!(response.body, BodyLength::Exact(_));
+        let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: counted };
+        // The first piece of the body goes out with the head.
+        let first = match rest.as_mut() {
+            Some(chunk) if !unchunk => body.take(chunk)?,
+            _ => Chunk::empty(),
+        };
+        let parts = self.response_parts(response, &bytes, (first, whole), changes, unchunk, client_stays);
+        self.record.status.set(response.status);
+        self.answered.set(true);
+        drop(bytes);
+        down.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
+        let rest = rest.filter(|chunk| !chunk.is_empty());
+        let whole = body.decoder.is_done() && rest.is_none();
+        let left_over = if whole { false } else { Box::pin(body.run(upstream, cluster, rest)).await? };
+        if down.unsent() > SETTLED_BYTES {
+            // A client that still has this much to read is waited for, so that the exchange lasts as long as its response.
+            Box::pin(self.room(down, SETTLED_BYTES)).await?;
+        }
+        let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
+        Ok(Ended::Response { upstream_clean, client_stays })
+    }
+
+    /// The head as it goes to the client, with the first piece of the body. Not part of the future that relays the rest: what
+    /// is needed here is gone by then.
+    fn response_parts(
+        &self,
+        response: &ResponseHead,
+        bytes: &HeadBytes,
+        (first, whole): (Chunk, Option<Chunk>),
+        changes: Option<ResponseChanges>,
+        unchunk: bool,
+        client_stays: bool,
+    ) -> Parts {
         let mut append = std::borrow::Cow::Borrowed(self.hsts_line());
         let mut own = OWN_FIELDS.union(self.hsts_drop());
         if let Some(changes) = &changes {
@@ -261,42 +300,19 @@ impl Exchange<'_> {
                 (true, _) => ConnectionField::None,
             },
         };
-        let mut decoder = BodyDecoder::new(response.body, &relay::response_trailer_limits(cluster));
-        // What is to be counted is not spliced past the counter. A length has been looked at already.
-        let counted =
-            self.response_bytes_max.get().is_some() && !matches!(response.body, BodyLength::Exact(_));
-        let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: counted };
-        // The first piece of the body goes out with the head.
-        let first = match rest.as_mut() {
-            Some(chunk) if !unchunk => body.take(chunk)?,
-            _ => Chunk::empty(),
-        };
-        let parts = match whole {
+        match whole {
             Some(whole) if !http1::response_needs_edit(response, &edits) => {
                 add(&self.record.wire.to_client, bytes.len());
                 Parts::from(whole.slice(0..bytes.len() + first.len()))
             }
             _ => {
                 let mut out = rt::take_vec();
-                http1::write_response(&mut out, &bytes, response, &edits);
+                http1::write_response(&mut out, bytes, response, &edits);
                 add(&self.record.wire.to_client, out.len());
                 let parts = Parts::from(out);
                 if first.is_empty() { parts } else { parts.and(Part::Chunk(first)) }
             }
-        };
-        self.record.status.set(response.status);
-        self.answered.set(true);
-        drop(bytes);
-        down.send(parts).map_err(|error| failure_of(&error, Reason::ClientClosed))?;
-        let rest = rest.filter(|chunk| !chunk.is_empty());
-        let whole = body.decoder.is_done() && rest.is_none();
-        let left_over = if whole { false } else { Box::pin(body.run(upstream, cluster, rest)).await? };
-        if down.unsent() > SETTLED_BYTES {
-            // A client that still has this much to read is waited for, so that the exchange lasts as long as its response.
-            Box::pin(self.room(down, SETTLED_BYTES)).await?;
         }
-        let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
-        Ok(Ended::Response { upstream_clean, client_stays })
     }
 
     /// Waits until the client has taken all but `bytes_max` of what was queued for it.

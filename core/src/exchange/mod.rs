@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod download;
 pub(crate) mod forwarding;
+mod observe;
 mod pick_key;
 mod policies;
 mod retry;
@@ -26,6 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -313,7 +315,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// A connection to an endpoint; a client that resets meanwhile ends the wait.
+    /// A connection to an endpoint; a client that resets meanwhile ends the wait. What few exchanges need is boxed: the state
+    /// of the usual one stays small.
     async fn checkout(
         &self,
         cluster: &crate::upstream::Cluster,
@@ -321,6 +324,21 @@ impl<'a> Exchange<'a> {
         source: Source,
         asked: Asked<'_>,
     ) -> Result<Origin, Failure> {
+        let slow = match self.checkout_now(cluster, place, source, asked) {
+            Ok(origin) => return Ok(origin),
+            Err(slow) => slow,
+        };
+        slow.await
+    }
+
+    /// A connection that is at hand, or the way to one.
+    fn checkout_now<'f>(
+        &'f self,
+        cluster: &'f crate::upstream::Cluster,
+        place: Place,
+        source: Source,
+        asked: Asked<'f>,
+    ) -> Result<Origin, Pin<Box<dyn Future<Output = Result<Origin, Failure>> + 'f>>> {
         let limit = self.checkout_limit();
         let picked = match source {
             Source::Any => match cluster.take_pooled(self.worker, asked) {
@@ -332,16 +350,18 @@ impl<'a> Exchange<'a> {
             },
             Source::Fresh => cluster.pick_first(self.worker, &asked),
         };
-        let mut checkout = Box::pin(cluster.checkout(self.worker, place, source, picked, limit, asked));
-        let origin = poll_fn(|cx| {
-            if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(Failure::from));
-            }
-            self.client.poll_reset(cx).map(|()| Err(Reason::ClientClosed.into()))
-        })
-        .await?;
-        self.note_upstream(&origin);
-        Ok(origin)
+        Err(Box::pin(async move {
+            let mut checkout = pin!(cluster.checkout(self.worker, place, source, picked, limit, asked));
+            let origin = poll_fn(|cx| {
+                if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
+                    return Poll::Ready(result.map_err(Failure::from));
+                }
+                self.client.poll_reset(cx).map(|()| Err(Reason::ClientClosed.into()))
+            })
+            .await?;
+            self.note_upstream(&origin);
+            Ok(origin)
+        }))
     }
 
     fn note_upstream(&self, origin: &Origin) {

@@ -1,5 +1,7 @@
 //! What an endpoint is picked by: a key of the request, or a cookie that names the endpoint.
 
+use std::num::NonZeroU64;
+
 use ringway_policies::balance::hash::{hash, of_ip};
 use ringway_protocols::message::FieldKind;
 
@@ -13,7 +15,7 @@ impl Exchange<'_> {
         let spread = &config.spread;
         let endpoint = spread.sticky.as_ref().and_then(|sticky| self.endpoint_of_cookie(&sticky.cookie));
         let hash = spread.balance.is_hash().then(|| self.hash_of(&spread.hash_key)).flatten();
-        PickKey { hash, endpoint }
+        PickKey { hash: hash.and_then(NonZeroU64::new), endpoint: endpoint.and_then(NonZeroU64::new) }
     }
 
     fn hash_of(&self, key: &HashKey) -> Option<u64> {

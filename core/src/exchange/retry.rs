@@ -12,13 +12,14 @@ use super::{Exchange, Failure};
 use crate::config::{ResilienceConfig, RouteConfig};
 use crate::error::Reason;
 use crate::io as rt;
+use crate::upstream::RetryPermit;
 
 /// What is known of the tries of one exchange, on routes that send requests again.
 pub(super) struct Tries {
     config: Arc<ResilienceConfig>,
     /// Tries begun.
     begun: u32,
-    place: Option<BudgetPlace>,
+    place: Option<(BudgetPlace, RetryPermit)>,
     _active: ActiveRequest,
 }
 
@@ -156,7 +157,8 @@ impl Exchange<'_> {
         }
         // An exchange holds one place, however often it is sent again.
         if tries.place.is_none() {
-            tries.place = config.budget.begin_retry();
+            let cluster = self.record.cluster.get().and_then(|index| self.view.clusters.get(index));
+            tries.place = config.budget.begin_retry().zip(cluster.and_then(|cluster| cluster.begin_retry()));
             if tries.place.is_none() {
                 self.worker.stats.exchanges.retries_denied.increment();
                 return None;

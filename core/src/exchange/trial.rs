@@ -164,7 +164,7 @@ impl<'a> Exchange<'a> {
             method: self.head.method,
             protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
-            key: trial.key,
+            key: &trial.key,
             avoid: &trial.avoid,
         }
     }
@@ -174,7 +174,7 @@ impl<'a> Exchange<'a> {
         let source = if poolable { Source::Any } else { Source::Fresh };
         let mut greeting = Vec::new();
         self.write_proxy_header(&mut greeting, &cluster.config);
-        let key = self.pick_key(&cluster.config);
+        let (greeting, key) = (greeting.into(), self.pick_key(&cluster.config));
         let unread = self.unread.borrow().clone();
         Trial { source, body: None, unread, greeting, key, wait: Duration::ZERO, avoid: Vec::new() }
     }
@@ -213,7 +213,7 @@ struct Trial<'a> {
     /// Kept until the response begins, in case the pooled connection turns out to be dead.
     unread: Option<Chunk>,
     /// The PROXY protocol header, where the cluster wants one.
-    greeting: Vec<u8>,
+    greeting: Box<[u8]>,
     /// What an endpoint is picked by.
     key: PickKey,
     /// What the next try waits for.

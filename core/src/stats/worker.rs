@@ -60,6 +60,8 @@ group! {
         idle: Gauge "upstream_connections_idle" "Idle upstream connections now";
         open: Gauge "upstream_connections_open" "Upstream connections open now, busy and idle";
         unhealthy: Gauge "upstream_endpoints_unhealthy" "Endpoints that health checks found not to be healthy";
+        ejected: Gauge "upstream_endpoints_ejected" "Endpoints that are ejected because of how they answered";
+        ejections: Counter "upstream_ejections" "Ejections of endpoints because of how they answered";
         bytes_in: Counter "upstream_received_bytes" "Bytes received from endpoints";
         bytes_out: Counter "upstream_sent_bytes" "Bytes sent to endpoints";
     }

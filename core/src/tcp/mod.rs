@@ -11,6 +11,7 @@ mod peek;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -29,7 +30,7 @@ use crate::outcome::{Outcome, Phases};
 use crate::stats::Labels;
 use crate::transport::Transport;
 use crate::tunnel::{self, Account, End, Ended};
-use crate::upstream::{Asked, Endpoint, Origin, Place, Source, Upstream};
+use crate::upstream::{Asked, Endpoint, Origin, PickKey, Place, Source, Upstream};
 use crate::worker::{View, Worker};
 
 /// The alert `unrecognized_name` (RFC 6066 3), for a client whose server name leads nowhere.
@@ -127,11 +128,12 @@ impl Connection<'_> {
         let mut greeting = Vec::new();
         write_proxy_header(&mut greeting, &cluster.config, self.client.zip(local));
         let greeting = (!greeting.is_empty()).then_some(greeting.as_slice());
-        let mut asked = Asked::plain(Method::Connect, greeting);
+        let mut key = PickKey::NONE;
         if cluster.config.spread.balance.is_hash() {
             // Whatever the key is: a connection has nothing else.
-            asked.key.hash = self.client.map(|client| hash::of_ip(client.ip()));
+            key.hash = self.client.and_then(|client| NonZeroU64::new(hash::of_ip(client.ip())));
         }
+        let asked = Asked { key: &key, ..Asked::plain(Method::Connect, greeting) };
         let (first, deadline) = (cluster.pick_first(self.worker, &asked), rt::now() + FOREVER);
         let mut checkout =
             Box::pin(cluster.checkout(self.worker, place, Source::Fresh, first, deadline, asked));

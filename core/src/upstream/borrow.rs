@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::Cluster;
-use super::pool::{Connection, ConnectionMeta, EndpointShared};
+use super::pool::{Connection, ConnectionMeta};
+use super::{Cluster, EndpointShared};
 use crate::io::{self as rt, Stream};
 use crate::worker::{Message, View, Worker};
 

@@ -3,6 +3,7 @@
 //! Who comes into question is worked out when something changed and kept until then ([`Plan`]); one pick is a few loads.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -21,9 +22,9 @@ const SLOW_START_STEPS: u32 = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct PickKey {
     /// What the request is told apart by, hashed; for the balancers that go by it.
-    pub hash: Option<u64>,
+    pub hash: Option<NonZeroU64>,
     /// The endpoint that the client was with, by the hash of its name. It is picked whatever the balancer, while it is healthy.
-    pub endpoint: Option<u64>,
+    pub endpoint: Option<NonZeroU64>,
 }
 
 /// The memory of one worker's picks in one cluster.
@@ -36,6 +37,11 @@ pub(super) struct Choice {
     turns: RefCell<Turns>,
     /// The hash of each endpoint's name.
     pub(super) ids: Vec<u64>,
+}
+
+impl PickKey {
+    /// Nothing decides.
+    pub const NONE: PickKey = PickKey { hash: None, endpoint: None };
 }
 
 impl Choice {
@@ -63,15 +69,17 @@ impl Cluster {
         let spread = &self.config.spread;
         let question = Question {
             random: worker.random(),
-            key: asked.key.hash,
-            pinned: asked.key.endpoint.and_then(|id| choice.ids.iter().position(|own| *own == id)),
+            key: asked.key.hash.map(NonZeroU64::get),
+            pinned: asked.key.endpoint.and_then(|id| choice.ids.iter().position(|own| *own == id.get())),
         };
         let by_cost = spread.balance == Balance::Ewma;
         let (now, decay) = (worker.shared.nanos(rt::now()), spread.ewma_decay.as_nanos() as u64);
         let pick = |also: &[usize]| {
             let state = |index: usize| match self.endpoints.get(index) {
                 Some(endpoint) => EndpointState {
-                    usable: !tried.contains(&index) && !also.contains(&index),
+                    usable: !tried.contains(&index)
+                        && !also.contains(&index)
+                        && endpoint.shared.has_room(self.config.breakers.endpoint_requests_max),
                     active: endpoint.active.get(),
                     cost: if by_cost {
                         endpoint.ewma.get().cost(now, endpoint.active.get(), decay)
@@ -102,10 +110,13 @@ impl Cluster {
             .map(|(index, endpoint)| {
                 let traits = self.config.traits(index);
                 let (warmth, next) = warmth(&self.config, endpoint, now_ms);
-                until = until.into_iter().chain(next).min();
+                let ejected_until = endpoint.shared.ejected_until(now_ms);
+                let back = ejected_until.map(|until| Duration::from_millis(until - now_ms));
+                until = until.into_iter().chain(next).chain(back).min();
                 Candidate {
                     reachable: endpoint.has_address(),
-                    healthy: self.config.health.is_none() || endpoint.is_healthy(),
+                    healthy: (self.config.health.is_none() || endpoint.is_healthy())
+                        && (self.config.outlier.is_none() || ejected_until.is_none()),
                     weight: traits.weight,
                     warmth,
                     priority: traits.priority,

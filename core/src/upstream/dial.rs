@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::pool::{ConnectionMeta, ConnectionPermit};
-use super::{Active, Asked, Cluster, Place, Spoken, Upstream, connect, tls};
+use super::{Active, Asked, Breaker, BreakerPermit, Cluster, Held, Place, Spoken, Upstream, connect, tls};
 use crate::config::UpstreamProtocol;
 use crate::error::Reason;
 use crate::http2;
@@ -136,7 +136,9 @@ impl Cluster {
     ) -> Result<Upstream, Reason> {
         let endpoint = self.endpoints.get(index).ok_or(Reason::NoEndpoint)?;
         let limit = self.config.pool.connections_max;
-        let permit = ConnectionPermit::acquire(&endpoint.shared, limit).ok_or(Reason::UpstreamLimit)?;
+        let breaker = self.connection_permit(index)?;
+        let permit =
+            ConnectionPermit::acquire(&endpoint.shared, limit, breaker).ok_or(Reason::UpstreamLimit)?;
         let active = Active::new(endpoint);
         let deadline = deadline.min(rt::now() + self.config.connect_timeout);
         let connected = self.connect(worker, index, deadline, asked.greeting, offer).await;
@@ -144,7 +146,21 @@ impl Cluster {
         let (address, stream) = connected?;
         let meta = ConnectionMeta { address, created: rt::now(), requests: 0, permit };
         let endpoint = Rc::clone(endpoint);
-        Ok(Upstream { stream, endpoint, index, meta, reused: false, _active: active })
+        let _held = Held::default();
+        Ok(Upstream { stream, endpoint, index, meta, reused: false, _held, _active: active })
+    }
+
+    /// Counts a connection of the cluster. At the limit, one that is idle at another endpoint makes room.
+    fn connection_permit(&self, index: usize) -> Result<BreakerPermit, Reason> {
+        let take = || self.shared.take(Breaker::Connections, &self.config.breakers);
+        take().or_else(|reason| {
+            let mut others = self.endpoints.iter().enumerate().filter(|(other, _)| *other != index);
+            let idle = others.find_map(|(_, endpoint)| endpoint.pool.lend(&self.config.pool, rt::now()));
+            idle.map_or(Err(reason), |idle| {
+                drop(idle);
+                take()
+            })
+        })
     }
 
     /// Connects, says who the client is where that is wanted, and speaks TLS where the cluster does.

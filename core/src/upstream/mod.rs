@@ -8,6 +8,7 @@ mod choice;
 pub mod connect;
 mod dial;
 pub mod multiplex;
+mod outlier;
 pub mod pool;
 mod state;
 mod tls;
@@ -17,11 +18,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{ClusterConfig, EndpointConfig, ProxyProtocolVersion, UpstreamProtocol};
 use crate::control::Resolved;
-use crate::error::Reason;
+use crate::error::{Fault, Reason};
 use crate::io::{self as rt, Address};
 use crate::shared::Shared;
 use crate::transport::Transport;
@@ -30,11 +31,16 @@ use borrow::BorrowRequest;
 use choice::Choice;
 pub use choice::PickKey;
 use multiplex::{Multiplex, OriginStream, Wanted};
-pub use pool::EndpointShared;
+pub use outlier::Answer;
 use pool::{Connection, ConnectionMeta, Pool};
 use ringway_policies::balance::ewma::PeakEwma;
 use ringway_protocols::message::Method;
-pub use state::ClusterShared;
+use state::RoomPermit;
+pub use state::{Breaker, BreakerPermit, ClusterShared, EndpointShared, Held, RetryPermit};
+
+/// Between two looks of a request that waits for a connection.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(16);
 
 /// A cluster of one worker.
 pub struct Cluster {
@@ -87,6 +93,7 @@ pub struct Upstream {
     pub meta: ConnectionMeta,
     /// Whether it has carried a request before: then the origin may just have closed it.
     pub reused: bool,
+    _held: Held,
     _active: Active,
 }
 
@@ -106,8 +113,20 @@ impl Drop for Active {
     }
 }
 
-/// The endpoint that a pick came to, if there is one.
-pub struct Picked(Option<usize>);
+impl Origin {
+    fn hold(self, held: Held) -> Origin {
+        match self {
+            Origin::Http1(upstream) => Origin::Http1(Upstream { _held: held, ..upstream }),
+            Origin::Http2(stream) => Origin::Http2(stream.hold(held)),
+        }
+    }
+}
+
+/// The endpoint that a pick came to, if there is one, with what the request holds.
+pub struct Picked {
+    request: Result<BreakerPermit, Reason>,
+    endpoint: Option<(usize, RoomPermit)>,
+}
 
 /// What matters of a request to how an endpoint is reached.
 #[derive(Clone, Copy)]
@@ -118,7 +137,7 @@ pub struct Asked<'a> {
     /// What a new connection has to begin with (the PROXY protocol). Nobody else may use that connection.
     pub greeting: Option<&'a [u8]>,
     /// What decides among the endpoints.
-    pub key: PickKey,
+    pub key: &'a PickKey,
     /// Endpoints that are only picked where there is no other: an earlier attempt failed there.
     pub avoid: &'a [usize],
 }
@@ -126,7 +145,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// A request of which nothing matters but its method.
     pub fn plain(method: Method, greeting: Option<&'a [u8]>) -> Asked<'a> {
-        Asked { method, protocol: false, greeting, key: PickKey::default(), avoid: &[] }
+        Asked { method, protocol: false, greeting, key: &PickKey::NONE, avoid: &[] }
     }
 }
 
@@ -210,33 +229,59 @@ impl Cluster {
     /// Picks an endpoint and takes a connection to it from this worker's own pool: the usual case, which waits
     /// for nothing. On a miss the pick is returned for [`Cluster::checkout`].
     pub fn take_pooled(&self, worker: &Worker, asked: Asked<'_>) -> Result<Origin, Picked> {
-        let picked = self.pick(worker, &asked, &[]);
-        let pooled = picked.and_then(|index| {
-            let endpoint = &self.endpoints[index];
-            if self.spoken(endpoint) == Some(Spoken::Http2) {
-                return endpoint.multiplex.open(endpoint, index, &self.config, asked).map(Origin::Http2);
-            }
-            let connection = endpoint.pool.take(&self.config.pool, rt::now())?;
-            Some(Origin::Http1(endpoint.checked_out(index, connection)))
-        });
-        match pooled {
-            Some(origin) => {
-                worker.stats.pool.hits.increment();
-                Ok(origin)
-            }
-            None => Err(Picked(picked)),
+        let Picked { request, endpoint } = self.pick_first(worker, &asked);
+        match (request, endpoint) {
+            (Ok(request), Some((index, room))) => match self.pooled(index, asked) {
+                Some(origin) => {
+                    worker.stats.pool.hits.increment();
+                    Ok(origin.hold(Held::new(request, room)))
+                }
+                None => Err(Picked { request: Ok(request), endpoint: Some((index, room)) }),
+            },
+            (request, endpoint) => Err(Picked { request, endpoint }),
         }
     }
 
-    /// Picks an endpoint for a connection that does not come from the pool.
+    /// What this worker has at hand to reach an endpoint.
+    fn pooled(&self, index: usize, asked: Asked<'_>) -> Option<Origin> {
+        let endpoint = self.endpoints.get(index)?;
+        if self.spoken(endpoint) == Some(Spoken::Http2) {
+            return endpoint.multiplex.open(endpoint, index, &self.config, asked).map(Origin::Http2);
+        }
+        let connection = endpoint.pool.take(&self.config.pool, rt::now())?;
+        Some(Origin::Http1(endpoint.checked_out(index, connection)))
+    }
+
+    /// Picks the first endpoint for a request.
     pub fn pick_first(&self, worker: &Worker, asked: &Asked<'_>) -> Picked {
-        Picked(self.pick(worker, asked, &[]))
+        let request = self.shared.take(Breaker::Requests, &self.config.breakers);
+        let endpoint = request.is_ok().then(|| self.pick_with_room(worker, asked, &mut Vec::new())).flatten();
+        Picked { request, endpoint }
+    }
+
+    /// Picks an endpoint and takes room for a request there; those that are full by then are passed over.
+    fn pick_with_room(
+        &self,
+        worker: &Worker,
+        asked: &Asked<'_>,
+        tried: &mut Vec<usize>,
+    ) -> Option<(usize, RoomPermit)> {
+        loop {
+            let index = self.pick(worker, asked, tried)?;
+            let room =
+                self.endpoints.get(index)?.shared.take_room(self.config.breakers.endpoint_requests_max);
+            match room {
+                Some(room) => return Some((index, room)),
+                None => tried.push(index),
+            }
+        }
     }
 
     /// A connection for one request: from another worker, or new; to another endpoint when the first refuses.
     ///
     /// # Errors
-    /// [`Reason::NoEndpoint`], [`Reason::UpstreamLimit`], [`Reason::ConnectFailed`], [`Reason::ConnectTimeout`].
+    /// [`Reason::NoEndpoint`], [`Reason::UpstreamLimit`], [`Reason::ConnectFailed`], [`Reason::ConnectTimeout`], and those
+    /// of circuit breakers.
     pub async fn checkout(
         &self,
         worker: &Worker,
@@ -247,21 +292,75 @@ impl Cluster {
         asked: Asked<'_>,
     ) -> Result<Origin, Reason> {
         let mut tried: Vec<usize> = Vec::new();
-        let mut reason = Reason::NoEndpoint;
-        let mut picked = first.0;
-        while let Some(index) = picked {
-            match self.reach(worker, place, source, index, deadline, asked).await {
-                Ok(origin) => return Ok(origin),
+        let request = first.request?;
+        let full = self.config.breakers.endpoint_requests_max > 0 && !self.endpoints.is_empty();
+        let mut reason = if full { Reason::BreakerRequests } else { Reason::NoEndpoint };
+        let mut picked = first.endpoint;
+        while let Some((index, room)) = picked {
+            let began = rt::now();
+            match self.reach_in_turn(worker, place, source, index, deadline, asked).await {
+                Ok(origin) => return Ok(origin.hold(Held::new(request, room))),
                 Err(failed) => reason = failed,
             }
+            if reason.info().fault == Fault::Upstream
+                && let Some(endpoint) = self.endpoints.get(index)
+            {
+                self.observe(worker, endpoint, Answer::Nothing, rt::now().saturating_duration_since(began));
+            }
+            drop(room);
             if rt::now() >= deadline {
                 break;
             }
             // Nothing was sent, so another endpoint may be tried whatever the method.
             tried.push(index);
-            picked = self.pick(worker, &asked, &tried);
+            picked = self.pick_with_room(worker, &asked, &mut tried);
         }
         Err(reason)
+    }
+
+    /// Gets to an endpoint. Where connections are at their limit, so many requests wait as may.
+    async fn reach_in_turn(
+        &self,
+        worker: &Worker,
+        place: Place,
+        source: Source,
+        index: usize,
+        deadline: Instant,
+        asked: Asked<'_>,
+    ) -> Result<Origin, Reason> {
+        let limits = &self.config.breakers;
+        let until = deadline.min(rt::now() + self.config.connect_timeout);
+        let mut waiting: Option<BreakerPermit> = None;
+        let mut pause = WAIT_MIN;
+        loop {
+            let failed = match self.reach(worker, place, source, index, deadline, asked).await {
+                Err(reason @ (Reason::BreakerConnections | Reason::UpstreamLimit))
+                    if limits.pending_max > 0 =>
+                {
+                    reason
+                }
+                result => return result,
+            };
+            if waiting.is_none() {
+                waiting = Some(self.shared.take(Breaker::Pending, limits)?);
+            }
+            if rt::now() >= until {
+                return Err(failed);
+            }
+            // A connection may become free at any worker, which does not know who waits.
+            rt::sleep_until(until.min(rt::now() + pause)).await;
+            pause = (pause * 2).min(WAIT_MAX);
+            if source == Source::Any
+                && let Some(origin) = self.pooled(index, asked)
+            {
+                return Ok(origin);
+            }
+        }
+    }
+
+    /// Counts a retry for as long as it is under way; `None` where there are as many as may be.
+    pub fn begin_retry(&self) -> Option<RetryPermit> {
+        self.shared.take(Breaker::Retries, &self.config.breakers).ok().map(RetryPermit)
     }
 
     /// Gets to an endpoint by whatever it speaks.
@@ -431,7 +530,15 @@ impl Endpoint {
 
     fn checked_out(self: &Rc<Self>, index: usize, connection: Connection) -> Upstream {
         let Connection { stream, meta } = connection;
-        Upstream { stream, endpoint: Rc::clone(self), index, meta, reused: true, _active: Active::new(self) }
+        Upstream {
+            stream,
+            endpoint: Rc::clone(self),
+            index,
+            meta,
+            reused: true,
+            _held: Held::default(),
+            _active: Active::new(self),
+        }
     }
 
     /// Idle connections over all workers.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use ringway_protocols::message::Method;
 
 use super::pool::{ConnectionMeta, ConnectionPermit};
-use super::{Active, Asked, Endpoint};
+use super::{Active, Asked, Endpoint, Held};
 use crate::config::{ClusterConfig, MultiplexConfig, PoolConfig};
 use crate::error::Reason;
 use crate::http2::{Client, StreamHandle};
@@ -33,7 +33,15 @@ pub struct OriginStream {
     /// The request asks for another protocol, and the origin takes such requests (RFC 8441 3).
     pub takes_protocol: bool,
     connection: Rc<Line>,
+    held: Held,
     _active: Active,
+}
+
+impl OriginStream {
+    pub(super) fn hold(mut self, held: Held) -> OriginStream {
+        self.held = held;
+        self
+    }
 }
 
 impl Drop for OriginStream {
@@ -258,6 +266,7 @@ impl Line {
             reused: requests > 0,
             takes_protocol,
             connection: self,
+            held: Held::default(),
             _active: Active::new(endpoint),
         })
     }

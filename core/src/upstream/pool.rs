@@ -5,49 +5,26 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use super::{BreakerPermit, EndpointShared};
 use crate::config::PoolConfig;
 use crate::io::Address;
 use crate::transport::Transport;
 
-/// Counts of one endpoint over all workers.
-pub struct EndpointShared {
-    /// Open connections, busy and idle.
-    pub connections: AtomicU32,
-    /// Idle connections over all workers.
-    pub idle: AtomicU32,
-    /// Idle connections of each worker, so that a borrower knows whom to ask.
-    pub idle_by_worker: Box<[AtomicU32]>,
-    /// What health checks found, where the cluster has some.
-    pub healthy: AtomicBool,
-    /// When it came into use, or was taken back into use: milliseconds of [`Shared::millis`](crate::shared::Shared).
-    pub since: AtomicU64,
-}
-
-impl EndpointShared {
-    pub fn new(workers: usize, now_ms: u64) -> Self {
-        EndpointShared {
-            connections: AtomicU32::new(0),
-            idle: AtomicU32::new(0),
-            idle_by_worker: (0..workers).map(|_| AtomicU32::new(0)).collect(),
-            healthy: AtomicBool::new(true),
-            since: AtomicU64::new(now_ms),
-        }
-    }
-}
-
 /// One counted connection to an endpoint; given back when dropped. It travels with the connection.
 pub struct ConnectionPermit {
     shared: Arc<EndpointShared>,
+    /// Of the cluster as a whole.
+    _breaker: BreakerPermit,
 }
 
 impl ConnectionPermit {
     /// Counts one more connection; `None` at the limit. `max` 0 is unlimited.
-    pub fn acquire(shared: &Arc<EndpointShared>, max: u32) -> Option<Self> {
+    pub fn acquire(shared: &Arc<EndpointShared>, max: u32, breaker: BreakerPermit) -> Option<Self> {
         let count = shared.connections.fetch_add(1, Relaxed);
-        let permit = ConnectionPermit { shared: Arc::clone(shared) };
+        let permit = ConnectionPermit { shared: Arc::clone(shared), _breaker: breaker };
         (max == 0 || count < max).then_some(permit)
     }
 }

@@ -35,11 +35,7 @@ const PRIORITY_MAX: u32 = 127;
 const CLUSTER: Structure = Structure {
     scope: Scope::Cluster,
     keys: &["name", "endpoints"],
-    later: &[
-        ("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`"),
-        ("outlier", ""),
-        ("limits", "`pool.connections` bounds the connections of an endpoint"),
-    ],
+    later: &[("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`")],
 };
 
 impl Walk<'_> {

@@ -108,7 +108,7 @@ impl<'a> Exchange<'a> {
             })
             .await
         };
-        let result = match result.map_err(|error| self.failed_try(error)) {
+        let result = match result.map_err(|error| self.failed_try(self.observed(error))) {
             Err(AttemptError::Failed(failure)) => Err(failure),
             Err(error) => {
                 if let (Origin::Http1(upstream), AttemptError::Again { clean: true, .. }) = (origin, &error)
@@ -292,6 +292,7 @@ impl<'a> Exchange<'a> {
                 self.pass_interim(response, &bytes)?;
                 continue;
             }
+            self.observe_status(response.status);
             self.consider(response, &bytes, rest.as_ref().map_or(0, Chunk::len))?;
             if let Some(call) = &self.call {
                 self.read_call_head(call, response, &bytes, end)?;
