@@ -1,7 +1,7 @@
 //! What an exchange tells its cluster of how the endpoint answered.
 
-use super::attempt::AttemptError;
 use super::Exchange;
+use super::attempt::AttemptError;
 use crate::error::Fault;
 use crate::io as rt;
 use crate::upstream::Answer;
