@@ -93,6 +93,9 @@ struct Arrival<'a> {
     last: bool,
 }
 
+/// The way to a connection that is not at hand.
+type SlowCheckout<'f> = Pin<Box<dyn Future<Output = Result<Origin, Failure>> + 'f>>;
+
 /// The state of one exchange. The two directions run at the same time in one task, hence the cells.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
@@ -338,7 +341,7 @@ impl<'a> Exchange<'a> {
         place: Place,
         source: Source,
         asked: Asked<'f>,
-    ) -> Result<Origin, Pin<Box<dyn Future<Output = Result<Origin, Failure>> + 'f>>> {
+    ) -> Result<Origin, SlowCheckout<'f>> {
         let limit = self.checkout_limit();
         let picked = match source {
             Source::Any => match cluster.take_pooled(self.worker, asked) {
