@@ -38,7 +38,7 @@ pub struct BorrowRequest {
 /// The answer: the socket and what is known of it, or nothing.
 pub struct Loan {
     pub request: BorrowRequest,
-    pub connection: Option<(OwnedFd, ConnectionMeta)>,
+    pub connection: Option<(OwnedFd, Box<ConnectionMeta>)>,
 }
 
 /// Requests of this worker that have not been answered.
@@ -51,7 +51,7 @@ pub struct Tickets {
 struct Waiting {
     ticket: u64,
     waker: Option<Waker>,
-    answer: Option<Option<(OwnedFd, ConnectionMeta)>>,
+    answer: Option<Option<(OwnedFd, Box<ConnectionMeta>)>>,
 }
 
 impl Tickets {
@@ -107,7 +107,7 @@ pub async fn borrow(
     Some(Connection { stream: stream.into(), meta })
 }
 
-async fn wait(ticket: &Ticket<'_>) -> Option<(OwnedFd, ConnectionMeta)> {
+async fn wait(ticket: &Ticket<'_>) -> Option<(OwnedFd, Box<ConnectionMeta>)> {
     poll_fn(|cx| {
         let mut waiting = ticket.tickets.waiting.borrow_mut();
         let Some(entry) = waiting.iter_mut().find(|entry| entry.ticket == ticket.number) else {

@@ -65,6 +65,7 @@ impl Cluster {
         if secure || (client.is_confirmed() && !client.is_closed()) {
             endpoint.spoken.set(Some(Spoken::Http2));
             if asked.greeting.is_none() {
+                let meta = *meta;
                 multiplex.add(client, meta.address, meta.permit);
             }
         } else {
@@ -144,7 +145,7 @@ impl Cluster {
         let connected = self.connect(worker, index, deadline, asked.greeting, offer).await;
         worker.count_connect(place.cluster, index, connected.is_ok());
         let (address, stream) = connected?;
-        let meta = ConnectionMeta { address, created: rt::now(), requests: 0, permit };
+        let meta = Box::new(ConnectionMeta { address, created: rt::now(), requests: 0, permit });
         let endpoint = Rc::clone(endpoint);
         let _held = Held::default();
         Ok(Upstream { stream, endpoint, index, meta, reused: false, _held, _active: active })

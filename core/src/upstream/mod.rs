@@ -90,7 +90,7 @@ pub struct Upstream {
     pub endpoint: Rc<Endpoint>,
     /// Index of the endpoint in its cluster.
     pub index: usize,
-    pub meta: ConnectionMeta,
+    pub meta: Box<ConnectionMeta>,
     /// Whether it has carried a request before: then the origin may just have closed it.
     pub reused: bool,
     _held: Held,
@@ -455,7 +455,7 @@ impl Cluster {
         if asked.protocol {
             self.greeted(&client, deadline).await;
         }
-        multiplex::stream_of_its_own(client, meta, &endpoint, index, asked).ok_or(Reason::ConnectFailed)
+        multiplex::stream_of_its_own(client, *meta, &endpoint, index, asked).ok_or(Reason::ConnectFailed)
     }
 
     /// Makes a connection of HTTP/2 and takes it into use.
@@ -477,6 +477,7 @@ impl Cluster {
                     // Whether it may be asked for is in the origin's SETTINGS (RFC 8441 3).
                     self.greeted(&client, deadline).await;
                 }
+                let meta = *meta;
                 multiplex.add(client, meta.address, meta.permit);
                 Ok(())
             }

@@ -38,7 +38,8 @@ impl Drop for ConnectionPermit {
 /// What stays with an upstream connection for its whole life, whichever worker has it.
 pub struct Connection {
     pub stream: Transport,
-    pub meta: ConnectionMeta,
+    /// Boxed once for the connection: exchanges move it about.
+    pub meta: Box<ConnectionMeta>,
 }
 
 /// A connection without its socket, as it travels between workers.
