@@ -229,9 +229,10 @@ impl Exchange<'_> {
         let Head { bytes, mut rest, whole } = head;
         let changes = match changes {
             Some(changes) if changes.encode.is_some() => {
-                let delivered =
-                    self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, changes);
-                let (left_over, client_stays) = Box::pin(delivered).await?;
+                let stream = &upstream.stream;
+                // Named, the future would be part of this one, although it is boxed.
+                let (left_over, client_stays) =
+                    Box::pin(self.deliver_encoded(stream, cluster, response, bytes, rest, changes)).await?;
                 let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
                 return Ok(Ended::Response { upstream_clean: !left_over && stays_open, client_stays });
             }
