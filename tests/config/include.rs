@@ -84,7 +84,8 @@ fn errors_of_every_file_come_at_once_and_name_it() {
 fn what_cannot_be_put_together_is_an_error_with_both_places() {
     let main = |include: &str| format!("include: {include}\nworkers: 1\n{LISTENERS}");
     let rest = || cluster("one") + &route("all", "one");
-    let cases: &[(&str, Vec<(&str, String)>, &str)] = &[
+    type Case<'a> = (&'a str, Vec<(&'a str, String)>, &'a str);
+    let cases: &[Case<'_>] = &[
         (
             "a.yaml",
             vec![("a.yaml", rest() + "workers: 2\n")],

@@ -14,17 +14,17 @@ each_driver! {
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-pub fn named(name: &str) -> Origin {
+pub(super) fn named(name: &str) -> Origin {
     Origin::replying(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
 }
 
 /// Origins that answer with their names.
-pub fn origins<const N: usize>() -> [Origin; N] {
+pub(super) fn origins<const N: usize>() -> [Origin; N] {
     std::array::from_fn(|at| named(NAMES[at]))
 }
 
 /// A proxy in front of endpoints, each with what is said of it.
-pub fn ringway(endpoints: &[(&Origin, &str)], cluster: &str) -> Ringway {
+pub(super) fn ringway(endpoints: &[(&Origin, &str)], cluster: &str) -> Ringway {
     let endpoint =
         |(origin, more): &(&Origin, &str)| format!("{{ address: \"{}\"{more} }}", origin.address());
     let endpoints: Vec<String> = endpoints.iter().map(endpoint).collect();
@@ -37,7 +37,7 @@ pub fn ringway(endpoints: &[(&Origin, &str)], cluster: &str) -> Ringway {
 }
 
 /// How often each origin answers `count` requests of one connection.
-pub fn answers(proxy: &Proxy, count: usize) -> HashMap<String, usize> {
+pub(super) fn answers(proxy: &Proxy, count: usize) -> HashMap<String, usize> {
     let mut client = proxy.connect();
     let mut hits = HashMap::new();
     for _ in 0..count {
