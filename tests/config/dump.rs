@@ -30,5 +30,5 @@ fn the_examples_of_the_documentation_are_right() {
         assert!(config.warnings.is_empty(), "{}: {:?}", path.display(), config.warnings);
         count += 1;
     }
-    assert!(count >= 6, "{count} examples");
+    assert!(count >= 8, "{count} examples");
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use ringway_tests::http::Response;
 use ringway_tests::temp::TempDir;
@@ -12,6 +13,8 @@ use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 each_driver! {
     a_canary_gets_one_request_of_ten_and_keeps_its_users,
     a_service_is_tried_three_times_and_shares_go_to_the_next_version,
+    partners_need_a_key_and_have_a_hundred_requests_a_minute,
+    an_edge_of_a_shop_leads_and_limits_by_path_and_key,
 }
 
 /// An example that is being made ready to run here.
@@ -48,6 +51,20 @@ impl Example {
         let proxy = ringway.set("admin-socket", socket.display()).start();
         let address = proxy.address_of(listener);
         (proxy, address)
+    }
+
+    /// A key of a consumer, in the file of keys that the example then reads.
+    fn with_key(self, consumer: &str, groups: &str) -> (Example, String) {
+        let file = self.directory.path().join("keys.yaml");
+        let shown = file.display().to_string();
+        let output = std::process::Command::new(ringway_tests::proxy::binary("ringway-under-test"))
+            .args(["keys", "add", "--file", &shown, "--consumer", consumer, "--groups", groups])
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let key = printed.split_whitespace().max_by_key(|word| word.len()).expect("a key").to_owned();
+        (self.with("/etc/ringway/keys.yaml", shown), key)
     }
 }
 
@@ -115,4 +132,81 @@ fn a_service_is_tried_three_times_and_shares_go_to_the_next_version(io: Io) {
     let retries = FAILING / 3 * 2;
     assert_eq!(seen.load(Ordering::SeqCst), stable + retries, "three tries each while they fail");
     proxy.wait_for_stats("the retries", |stats| stats.sum("ringway_retries_total") == retries as f64);
+}
+
+fn partners_need_a_key_and_have_a_hundred_requests_a_minute(io: Io) {
+    let origin = Origin::ok();
+    let example = Example::of("partner-api.yaml").with("10.0.1.1:9000", origin.address());
+    let (example, key) = example.with_key("acme", "partners");
+    let (_proxy, address) = example.start(io, "web");
+    let mut client = Client::connect(address);
+    let mut ask = |fields: &str| get(&mut client, "api.example.com", "/partner/orders?open=1", fields);
+    assert_eq!(ask("").status, 401);
+    assert_eq!(ask("x-api-key: wrong\r\n").status, 401);
+    origin.assert_saw_nothing();
+    let fields = format!("x-api-key: {key}\r\n");
+    let start = Instant::now();
+    let mut passed = 0;
+    let refused = loop {
+        match ask(&fields) {
+            answer if answer.status == 200 => passed += 1,
+            other => break other,
+        }
+    };
+    // A hundred at once, and one more for each 0.6 s that this takes.
+    let most = 101 + (start.elapsed().as_secs_f64() / 0.6) as usize;
+    assert!((100..=most).contains(&passed), "{passed} passed");
+    assert!(refused.status == 429 && refused.field("retry-after").is_some(), "{refused:?}");
+    let requests = origin.requests();
+    assert_eq!(requests.len(), passed);
+    assert!(requests.iter().all(|request| request.target == "/orders?open=1"), "the prefix is stripped");
+    assert!(
+        requests.iter().all(|request| !request.field("x-api-key").is_some()),
+        "the key is not the origin's"
+    );
+}
+
+fn an_edge_of_a_shop_leads_and_limits_by_path_and_key(io: Io) {
+    let (shop, checkout, search, partner) =
+        (named("shop"), named("checkout"), named("search"), named("partner"));
+    let example = Example::of("e-commerce.yaml")
+        .with("10.0.1.1:9000", shop.address())
+        .with("10.0.2.1:9000", checkout.address())
+        .with("10.0.3.1:9000", search.address())
+        .with("10.0.4.1:9000", partner.address());
+    let (example, key) = example.with_key("acme", "partners");
+    let (_proxy, address) = example.start(io, "web");
+    let mut client = Client::connect(address);
+    let mut ask = |method: &str, host: &str, path: &str, fields: &str| {
+        client.exchange(format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n{fields}\r\n"
+        ))
+    };
+    let with_key = format!("x-api-key: {key}\r\n");
+    let cases = [
+        ("GET", "shop.example.com", "/", "", 200, "shop"),
+        ("GET", "shop.example.com", "/checkouts", "", 200, "shop"),
+        ("POST", "shop.example.com", "/checkout/pay", "", 200, "checkout"),
+        ("GET", "shop.example.com", "/search?q=tea", "", 200, "search"),
+        ("GET", "api.example.com", "/v1/orders", "", 401, ""),
+        ("GET", "api.example.com", "/v1/orders", with_key.as_str(), 200, "partner"),
+        ("GET", "api.example.com", "/v2/orders", with_key.as_str(), 404, ""),
+    ];
+    for (method, host, path, fields, status, name) in cases {
+        let answer = ask(method, host, path, fields);
+        assert_eq!(answer.status, status, "{method} {host}{path}");
+        if status == 200 {
+            assert_eq!(answer.body_text(), name, "{method} {host}{path}");
+        }
+        // Without a route there is nobody's policy to ask.
+        let safe = answer.field("x-content-type-options").is_some() && answer.field("server").is_none();
+        assert!(safe || status == 404, "{answer:?}");
+    }
+    let start = Instant::now();
+    let passed = (0..100).filter(|_| ask("POST", "shop.example.com", "/checkout", "").status == 200).count();
+    // 19 are left of the 20 at once, and one more comes each second.
+    let most = 20 + start.elapsed().as_secs() as usize;
+    assert!((19..=most).contains(&passed), "{passed} passed");
+    // Others are not limited by that.
+    assert_eq!(ask("GET", "shop.example.com", "/search?q=tea", "").status, 200);
 }
