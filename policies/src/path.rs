@@ -240,7 +240,12 @@ fn check_parts(segment: &[u8]) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Gives the bytes that prefixes are compared with: the path without parameters, `%2F` as `/`.
+/// Whether a path is compared in another form than it is sent in.
+pub(crate) fn needs_match_key(path: &[u8]) -> bool {
+    path.iter().any(|byte| matches!(byte, b';' | b'%'))
+}
+
+/// Gives the bytes that paths of routes are compared with: the path without parameters, `%2F` as `/`.
 pub(crate) fn match_key(path: &[u8], mut emit: impl FnMut(u8)) {
     let mut rest = path;
     let mut in_parameters = false;

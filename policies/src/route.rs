@@ -1,14 +1,45 @@
-//! The match table: listener, host and path prefix → route, at a cost that does not depend on how many there are.
+//! The match table: which route a request is for, at a cost that does not depend on how many there are.
 //!
-//! The most specific host wins (exact, then the longest wildcard, then none), and within it the longest prefix of
-//! whole segments. A host without a matching prefix leaves the request to the less specific ones. Between equal
-//! matches, a route that names the listener goes before one for all listeners.
+//! Of all matches that hold, the first by this order wins; it is that of the Gateway API (v1.6, HTTPRoute), which leaves
+//! the place of regular expressions open and has no word for what is marked `+`:
 //!
-//! Paths are matched in the normal form of [`crate::path`].
+//! 1. the host: its own name, then the longest wildcard, then none;
+//! 2. the path: exact, template (+, literals from the left first), regular expression (the longest text first, then by
+//!    alphabet), prefix (the longest first);
+//! 3. a match that names methods;
+//! 4. the one with more headers;
+//! 5. the one with more parameters of the query;
+//! 6. the one with more cookies (+);
+//! 7. one for certain clients, then for a time, then for a share of requests (+);
+//! 8. one of a route that names the listener (+);
+//! 9. the one that stands first in the configuration.
+//!
+//! A host whose matches do not hold leaves the request to the less specific ones. Paths are matched in the normal form
+//! of [`crate::path`].
 
+mod explain;
+mod hosts;
+mod matches;
+mod pattern;
+mod slots;
+mod template;
+mod time;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::captures::Captures;
 use crate::path;
+pub use explain::examine;
+pub use hosts::HostTable;
+pub use matches::{Clients, FieldMatch, Misfit, PathMatch, RouteMatch, RouteRequest, ValueMatch};
+pub use pattern::Pattern;
+use slots::{Slots, hash_byte, path_seed};
+pub use template::Template;
+use template::TemplateTree;
+pub use time::{DAYS, TimeWindow};
 
 /// One route as the configuration has it.
 #[derive(Debug, Clone, Copy)]
@@ -17,19 +48,38 @@ pub struct RouteRule<'a> {
     pub listeners: &'a [usize],
     /// `example.com`, `*.example.com`; none: every host.
     pub hosts: &'a [String],
-    /// A prefix of whole segments; `/` matches every path. A `/` at its end means nothing.
-    pub path_prefix: &'a str,
+    /// Any of them.
+    pub matches: &'a [Arc<RouteMatch>],
+}
+
+/// What a request has been found to be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The rule, by its index at build.
+    pub rule: usize,
+    /// Which of its matches.
+    pub item: usize,
 }
 
 /// Why a table cannot be built. Rules are named by their index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteError {
     /// Two rules match the very same requests.
-    Duplicate { first: usize, second: usize, host: String, path_prefix: String },
+    Duplicate { first: usize, second: usize, host: String, wanted: String },
     /// Neither a name nor `*.` and a name, without port.
     InvalidHost { rule: usize, host: String },
     /// Not in the normal form of a path, or with parameters or a query.
-    InvalidPrefix { rule: usize, path_prefix: String },
+    InvalidPath { rule: usize, path: String },
+}
+
+impl RouteError {
+    /// The rule to change.
+    pub fn rule(&self) -> usize {
+        match self {
+            RouteError::Duplicate { second, .. } => *second,
+            RouteError::InvalidHost { rule, .. } | RouteError::InvalidPath { rule, .. } => *rule,
+        }
+    }
 }
 
 impl std::error::Error for RouteError {}
@@ -37,8 +87,8 @@ impl std::error::Error for RouteError {}
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RouteError::Duplicate { host, path_prefix, .. } => {
-                write!(f, "another route already matches host {host:?} and path prefix {path_prefix:?}")
+            RouteError::Duplicate { host, wanted, .. } => {
+                write!(f, "another route already matches host {host:?} with {wanted}")
             }
             RouteError::InvalidHost { host, .. } => {
                 write!(
@@ -46,10 +96,10 @@ impl fmt::Display for RouteError {
                     "expected a host name without port such as example.com or *.example.com, found {host:?}"
                 )
             }
-            RouteError::InvalidPrefix { path_prefix, .. } => write!(
+            RouteError::InvalidPath { path, .. } => write!(
                 f,
-                "expected a path prefix in normal form such as /api/v1 (no dot segments, encodings of plain \
-                 characters, parameters or query), found {path_prefix:?}"
+                "expected a path in normal form such as /api/v1 (no dot segments, encodings of plain characters, \
+                 parameters or query), found {path:?}"
             ),
         }
     }
@@ -58,335 +108,361 @@ impl fmt::Display for RouteError {
 /// The built table: immutable, shared by all workers.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    hosts: Vec<Host>,
-    host_slots: Slots,
-    /// The entry of `hosts` for rules without hosts.
-    any_host: Option<u32>,
-    has_wildcards: bool,
-    prefixes: Vec<Prefix>,
-    prefix_slots: Slots,
+    hosts: HostTable,
+    /// By the ids of `hosts`.
+    paths: Vec<HostPaths>,
+    nodes: Vec<Node>,
+    node_slots: Slots,
+    entries: Vec<Entry>,
 }
 
-/// A host of the configuration, lower case; a wildcard starts with its dot.
-#[derive(Debug)]
-struct Host {
-    name: Box<[u8]>,
-    hash: u64,
-    /// Length of its longest prefix: no more of a path than that has to be read.
+/// The paths of one host.
+#[derive(Debug, Default)]
+struct HostPaths {
+    /// Lengths of its longest exact path and prefix: no more of a path than that has to be read. `None`: it has none.
+    exact_bytes_max: Option<usize>,
     prefix_bytes_max: usize,
-    /// The rule for `/`.
+    /// The node of the prefix `/`.
     root: Option<u32>,
+    templates: Option<Box<TemplateTree>>,
+    /// With their nodes, in the order in which they are tried.
+    patterns: Vec<(Arc<Pattern>, u32)>,
 }
 
-/// A path prefix under one host, without `/` at the end; the empty one is `/`.
+/// One path under one host, with the matches that have it.
 #[derive(Debug)]
-struct Prefix {
+struct Node {
     host: u32,
+    kind: PathKind,
+    /// A prefix has no `/` at the end; the empty one is `/`. A template has no names of variables.
     text: Box<[u8]>,
     hash: u64,
-    /// The rule for all listeners.
-    any: Option<u32>,
-    /// Rules for one listener, in order of listeners.
-    listeners: Vec<(u32, u32)>,
+    /// In order of precedence.
+    entries: Vec<u32>,
 }
 
-/// Labels of a wildcard, which bounds how many can match one host.
-const WILDCARD_LABELS_MAX: usize = 16;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PathKind {
+    Exact,
+    Template,
+    Regex,
+    Prefix,
+}
+
+/// One match of one rule.
+#[derive(Debug)]
+struct Entry {
+    rule: u32,
+    item: u32,
+    /// In order; empty: all.
+    listeners: Box<[u32]>,
+    /// Nothing but host, path and listener matters.
+    plain: bool,
+    wanted: Arc<RouteMatch>,
+}
+
+/// Prefixes within each other that one path may have: a bound on what is kept on the stack.
+const NESTED_MAX: usize = 64;
 
 impl RouteTable {
+    /// # Errors
+    /// What makes a rule meaningless, or useless because an earlier one matches the same.
     pub fn build(rules: &[RouteRule<'_>]) -> Result<RouteTable, RouteError> {
         let mut table = RouteTable::default();
+        let mut known = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
-            let prefix = checked_prefix(rule.path_prefix).ok_or_else(|| RouteError::InvalidPrefix {
-                rule: index,
-                path_prefix: rule.path_prefix.into(),
-            })?;
-            if rule.hosts.is_empty() {
-                table.add(index, rule, b"", prefix)?;
+            let hosts = rule.hosts.iter().map(|host| {
+                hosts::checked_host(host)
+                    .ok_or_else(|| RouteError::InvalidHost { rule: index, host: host.clone() })
+            });
+            let mut hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+            if hosts.is_empty() {
+                hosts.push(Vec::new());
             }
-            for host in rule.hosts {
-                let name = checked_host(host)
-                    .ok_or_else(|| RouteError::InvalidHost { rule: index, host: host.clone() })?;
-                table.add(index, rule, &name, prefix)?;
+            for (item, wanted) in rule.matches.iter().enumerate() {
+                let entry = table.add_entry(index, item, rule, wanted);
+                for host in &hosts {
+                    let node = table.node_of(host, &wanted.path).ok_or_else(|| RouteError::InvalidPath {
+                        rule: index,
+                        path: wanted.path.to_string(),
+                    })?;
+                    if let Some(first) = table.place(node, entry, &mut known) {
+                        return Err(RouteError::Duplicate {
+                            first,
+                            second: index,
+                            host: String::from_utf8_lossy(host).into_owned(),
+                            wanted: wanted.to_string(),
+                        });
+                    }
+                }
             }
         }
+        table.put_in_order();
         Ok(table)
     }
 
-    /// The rule for a request: its index at build. `host` may have a port and a trailing dot, in any case of
-    /// letters; `path` is in normal form and without query.
-    pub fn find(&self, listener: usize, host: &[u8], path: &[u8]) -> Option<usize> {
-        let listener = u32::try_from(listener).ok()?;
+    /// What a request is for.
+    pub fn find(&self, request: &RouteRequest<'_>) -> Option<Found> {
         let mut plain = Vec::new();
-        let path = if path.iter().any(|b| matches!(b, b';' | b'%')) {
-            // Rare enough to pay for a copy.
-            path::match_key(path, |byte| plain.push(byte));
-            plain.as_slice()
-        } else {
-            path
-        };
-        self.find_by_host(listener, host_name(host), path).map(|rule| rule as usize)
+        let path = match_path(request.path, &mut plain);
+        let found = self.hosts.matching(request.host).iter().find_map(|host| {
+            let paths = self.paths.get(host as usize)?;
+            self.find_by_path(host, paths, path, request)
+        });
+        let entry = self.entries.get(found? as usize)?;
+        Some(Found { rule: entry.rule as usize, item: entry.item as usize })
     }
 
-    fn find_by_host(&self, listener: u32, host: &[u8], path: &[u8]) -> Option<u32> {
-        let mut wildcards = [0u32; WILDCARD_LABELS_MAX];
-        let mut wildcard_count = 0;
-        // From the right, so that on the way every suffix has its hash. Shorter suffixes come first.
-        let mut hash = HASH_SEED;
-        for (at, byte) in host.iter().enumerate().rev() {
-            hash = hash_byte(hash, byte.to_ascii_lowercase());
-            // The label that the asterisk stands for must not be empty.
-            if *byte == b'.' && self.has_wildcards && at > 0 {
-                let suffix = host.get(at..).unwrap_or_default();
-                if let Some((id, slot)) = self.host(hash, suffix).zip(wildcards.get_mut(wildcard_count)) {
-                    *slot = id;
-                    wildcard_count += 1;
-                }
+    fn find_by_path(
+        &self,
+        host: u32,
+        paths: &HostPaths,
+        path: &[u8],
+        request: &RouteRequest<'_>,
+    ) -> Option<u32> {
+        // Prefixes that the path has, the shortest first.
+        let mut nested = [0u32; NESTED_MAX];
+        let mut count = 0;
+        let mut note = |node: Option<u32>| {
+            if let Some((node, slot)) = node.zip(nested.get_mut(count)) {
+                *slot = node;
+                count += 1;
             }
-        }
-        // A name that starts with a dot would find the wildcard that is kept under it.
-        let exact = if matches!(host, [] | [b'.', ..]) { None } else { self.host(hash, host) };
-        let wildcards = wildcards.get(..wildcard_count).unwrap_or_default().iter().rev().copied();
-        exact
-            .into_iter()
-            .chain(wildcards)
-            .chain(self.any_host)
-            .find_map(|id| self.find_by_path(id, listener, path))
-    }
-
-    fn host(&self, hash: u64, name: &[u8]) -> Option<u32> {
-        self.host_slots.find(hash, |id| {
-            self.hosts
-                .get(id as usize)
-                .is_some_and(|host| host.hash == hash && host.name.eq_ignore_ascii_case(name))
-        })
-    }
-
-    /// The rule of the longest prefix. One look-up for each segment of the longest prefix there is.
-    fn find_by_path(&self, host_id: u32, listener: u32, path: &[u8]) -> Option<u32> {
-        let host = self.hosts.get(host_id as usize)?;
-        let mut best = host.root.and_then(|id| self.prefixes.get(id as usize)?.rule(listener));
-        let mut hash = hash_byte(prefix_seed(host_id), b'/');
+        };
+        note(paths.root);
+        let mut hash = hash_byte(path_seed(host), b'/');
         // One byte more than the longest prefix shows whether its last segment ends there.
-        for at in 1..path.len().min(host.prefix_bytes_max + 1) {
+        let for_prefix = path.len().min(paths.prefix_bytes_max + 1);
+        for at in 1..for_prefix {
             let Some(byte) = path.get(at) else { break };
             if *byte == b'/' {
-                best = self.prefix(host_id, hash, path, at, listener).or(best);
+                note(self.node(host, PathKind::Prefix, hash, path.get(..at)?));
             }
             hash = hash_byte(hash, *byte);
         }
-        if path.len() <= host.prefix_bytes_max {
-            best = self.prefix(host_id, hash, path, path.len(), listener).or(best);
+        if path.len() <= paths.prefix_bytes_max {
+            note(self.node(host, PathKind::Prefix, hash, path));
         }
-        best
+        let exact = paths.exact_bytes_max.filter(|max| path.len() <= *max).and_then(|_| {
+            let rest = path.get(for_prefix.max(1)..).unwrap_or_default();
+            let hash = rest.iter().fold(hash, |hash, byte| hash_byte(hash, *byte));
+            self.node(host, PathKind::Exact, hash, path)
+        });
+        let choose = |node: u32| self.choose(node, request);
+        exact
+            .and_then(choose)
+            .or_else(|| paths.templates.as_ref()?.find(path, &choose))
+            .or_else(|| {
+                let mut fitting = paths.patterns.iter().filter(|(pattern, _)| pattern.is_match(path));
+                fitting.find_map(|(_, node)| choose(*node))
+            })
+            .or_else(|| nested.get(..count)?.iter().rev().find_map(|node| choose(*node)))
     }
 
-    fn prefix(&self, host: u32, hash: u64, path: &[u8], len: usize, listener: u32) -> Option<u32> {
-        let text = path.get(..len)?;
-        let is_it = |id: u32| {
-            self.prefixes
-                .get(id as usize)
-                .is_some_and(|prefix| prefix.hash == hash && prefix.host == host && *prefix.text == *text)
-        };
-        let id = self.prefix_slots.find(hash, is_it)?;
-        self.prefixes.get(id as usize)?.rule(listener)
-    }
-
-    fn add(
-        &mut self,
-        index: usize,
-        rule: &RouteRule<'_>,
-        host: &[u8],
-        prefix: &[u8],
-    ) -> Result<(), RouteError> {
-        let host_id = self.host_id(host);
-        let hash = prefix.iter().fold(prefix_seed(host_id), |hash, byte| hash_byte(hash, *byte));
-        let known = self.prefix_slots.find(hash, |id| {
-            self.prefixes
-                .get(id as usize)
-                .is_some_and(|p| p.hash == hash && p.host == host_id && *p.text == *prefix)
-        });
-        let id = known.unwrap_or_else(|| {
-            self.prefixes.push(Prefix {
-                host: host_id,
-                text: prefix.into(),
-                hash,
-                any: None,
-                listeners: Vec::new(),
-            });
-            let id = (self.prefixes.len() - 1) as u32;
-            self.prefix_slots.insert(hash, id, |id| self.prefixes.get(id as usize).map_or(0, |p| p.hash));
-            id
-        });
-        if let Some(host) = self.hosts.get_mut(host_id as usize) {
-            host.prefix_bytes_max = host.prefix_bytes_max.max(prefix.len());
-            if prefix.is_empty() {
-                host.root = Some(id);
-            }
-        }
-        let Some(entry) = self.prefixes.get_mut(id as usize) else { return Ok(()) };
-        entry.add(index as u32, rule.listeners).map_err(|first| RouteError::Duplicate {
-            first: first as usize,
-            second: index,
-            host: String::from_utf8_lossy(host).into_owned(),
-            path_prefix: rule.path_prefix.into(),
+    /// The first match of a node that holds.
+    fn choose(&self, node: u32, request: &RouteRequest<'_>) -> Option<u32> {
+        let entries = &self.nodes.get(node as usize)?.entries;
+        entries.iter().copied().find(|id| {
+            self.entries.get(*id as usize).is_some_and(|entry| {
+                entry.serves(request.listener)
+                    && (entry.plain || entry.wanted.misfit(request, entry.salt()).is_none())
+            })
         })
     }
 
-    fn host_id(&mut self, name: &[u8]) -> u32 {
-        if let Some(id) = self.any_host.filter(|_| name.is_empty()) {
-            return id;
+    fn node(&self, host: u32, kind: PathKind, hash: u64, text: &[u8]) -> Option<u32> {
+        let hash = hash ^ kind.mark();
+        self.node_slots.find(hash, |id| {
+            self.nodes.get(id as usize).is_some_and(|node| {
+                node.hash == hash && node.host == host && node.kind == kind && *node.text == *text
+            })
+        })
+    }
+
+    fn add_entry(&mut self, rule: usize, item: usize, of: &RouteRule<'_>, wanted: &Arc<RouteMatch>) -> u32 {
+        let mut listeners: Vec<u32> = of.listeners.iter().map(|listener| *listener as u32).collect();
+        listeners.sort_unstable();
+        listeners.dedup();
+        self.entries.push(Entry {
+            rule: rule as u32,
+            item: item as u32,
+            listeners: listeners.into(),
+            plain: wanted.is_plain(),
+            wanted: Arc::clone(wanted),
+        });
+        (self.entries.len() - 1) as u32
+    }
+
+    /// The node of a path under a host, new or not; `None` for a path without meaning.
+    fn node_of(&mut self, host: &[u8], wanted: &PathMatch) -> Option<u32> {
+        let (kind, text) = match wanted {
+            PathMatch::Exact(path) => (PathKind::Exact, checked_path(path)?.to_vec()),
+            PathMatch::Template(template) => {
+                checked_path(&template.sample())?;
+                (PathKind::Template, template.shape().into_bytes())
+            }
+            PathMatch::Regex(pattern) => (PathKind::Regex, pattern.text().as_bytes().to_vec()),
+            PathMatch::Prefix(prefix) => {
+                let prefix = checked_path(prefix)?;
+                (PathKind::Prefix, prefix.strip_suffix(b"/").unwrap_or(prefix).to_vec())
+            }
+        };
+        if kind == PathKind::Prefix && text.iter().filter(|byte| **byte == b'/').count() >= NESTED_MAX {
+            return None;
         }
-        let hash = name.iter().rev().fold(HASH_SEED, |hash, byte| hash_byte(hash, *byte));
-        if let Some(id) = self.host(hash, name).filter(|_| !name.is_empty()) {
-            return id;
+        let host = self.hosts.id_of(host);
+        if self.paths.len() <= host as usize {
+            self.paths.resize_with(host as usize + 1, HostPaths::default);
         }
-        let id = self.hosts.len() as u32;
-        self.hosts.push(Host { name: name.into(), hash, prefix_bytes_max: 0, root: None });
-        if name.is_empty() {
-            self.any_host = Some(id);
-        } else {
-            self.has_wildcards |= name.starts_with(b".");
-            self.host_slots.insert(hash, id, |id| self.hosts.get(id as usize).map_or(0, |host| host.hash));
+        let hash = text.iter().fold(path_seed(host), |hash, byte| hash_byte(hash, *byte));
+        if let Some(id) = self.node(host, kind, hash, &text) {
+            return Some(id);
         }
-        id
+        let id = self.nodes.len() as u32;
+        let hash = hash ^ kind.mark();
+        self.nodes.push(Node { host, kind, text: text.clone().into(), hash, entries: Vec::new() });
+        self.node_slots.insert(hash, id, |id| self.nodes.get(id as usize).map_or(0, |node| node.hash));
+        self.paths.get_mut(host as usize)?.add(wanted, text.len(), id);
+        Some(id)
+    }
+
+    /// Adds a match to a node. The earlier rule, where one matches the same: this one would never be chosen.
+    fn place(
+        &mut self,
+        node: u32,
+        id: u32,
+        known: &mut HashMap<(u32, String), Vec<u32>>,
+    ) -> Option<usize> {
+        let entry = self.entries.get(id as usize)?;
+        let entries = &mut self.nodes.get_mut(node as usize)?.entries;
+        if entries.contains(&id) {
+            return None;
+        }
+        entries.push(id);
+        // A share leaves something to the next of its kind.
+        if entry.wanted.share.is_some() {
+            return None;
+        }
+        let same = known.entry((node, entry.wanted.conditions())).or_default();
+        let overlaps = |other: &&Entry| {
+            let shared = |listener: &u32| other.listeners.binary_search(listener).is_ok();
+            let all = [entry, other].map(|entry| entry.listeners.is_empty());
+            all == [true, true] || entry.listeners.iter().any(shared)
+        };
+        let first = same.iter().filter_map(|id| self.entries.get(*id as usize)).find(overlaps);
+        let first = first.map(|first| first.rule as usize);
+        same.push(id);
+        first
+    }
+
+    fn put_in_order(&mut self) {
+        for node in &mut self.nodes {
+            node.entries.sort_by_key(|id| self.entries.get(*id as usize).map(Entry::precedence));
+        }
+        for paths in &mut self.paths {
+            paths.patterns.sort_by(|(a, _), (b, _)| {
+                (Reverse(a.text().len()), a.text()).cmp(&(Reverse(b.text().len()), b.text()))
+            });
+            paths.patterns.shrink_to_fit();
+        }
+    }
+
+    /// What the variables of a match stand for in the path of a request that it was found for.
+    pub fn captures(wanted: &RouteMatch, path: &[u8]) -> Captures {
+        let mut captures = Captures::default();
+        let mut plain = Vec::new();
+        let path = match_path(path, &mut plain);
+        match &wanted.path {
+            PathMatch::Template(template) if template.has_captures() => {
+                template.fits(path, |name, text| captures.push(name, text));
+            }
+            PathMatch::Regex(pattern) if pattern.has_captures() => {
+                pattern.captures(path, |name, text| captures.push(name, text));
+            }
+            _ => {}
+        }
+        captures
     }
 }
 
-impl Prefix {
-    fn rule(&self, listener: u32) -> Option<u32> {
-        let at = self.listeners.binary_search_by_key(&listener, |(listener, _)| *listener);
-        at.ok().and_then(|at| self.listeners.get(at)).map(|(_, rule)| *rule).or(self.any)
-    }
-
-    /// The rule that already is there, if one is.
-    fn add(&mut self, rule: u32, listeners: &[usize]) -> Result<(), u32> {
-        if listeners.is_empty() {
-            return match self.any {
-                Some(first) => Err(first),
-                None => {
-                    self.any = Some(rule);
-                    Ok(())
+impl HostPaths {
+    fn add(&mut self, wanted: &PathMatch, bytes: usize, node: u32) {
+        match wanted {
+            PathMatch::Exact(_) => {
+                self.exact_bytes_max = Some(self.exact_bytes_max.unwrap_or(0).max(bytes));
+            }
+            PathMatch::Template(template) => {
+                self.templates.get_or_insert_default().insert(template, node);
+            }
+            PathMatch::Regex(pattern) => self.patterns.push((Arc::clone(pattern), node)),
+            PathMatch::Prefix(_) => {
+                self.prefix_bytes_max = self.prefix_bytes_max.max(bytes);
+                if bytes == 0 {
+                    self.root = Some(node);
                 }
-            };
-        }
-        for listener in listeners {
-            let listener = *listener as u32;
-            match self.listeners.binary_search_by_key(&listener, |(listener, _)| *listener) {
-                // The same rule may name a listener twice.
-                Ok(at) => match self.listeners.get(at) {
-                    Some((_, first)) if *first != rule => return Err(*first),
-                    _ => {}
-                },
-                Err(at) => self.listeners.insert(at, (listener, rule)),
             }
         }
-        Ok(())
     }
 }
 
-/// Host without port and trailing dot.
-fn host_name(authority: &[u8]) -> &[u8] {
-    let end = if authority.first() == Some(&b'[') {
-        authority.iter().position(|b| *b == b']').map_or(authority.len(), |close| close + 1)
-    } else {
-        authority.iter().position(|b| *b == b':').unwrap_or(authority.len())
-    };
-    let host = authority.get(..end).unwrap_or(authority);
-    host.strip_suffix(b".").unwrap_or(host)
-}
-
-/// The table's form of a configured host: lower case, and a wildcard begins with its dot.
-fn checked_host(host: &str) -> Option<Vec<u8>> {
-    let (name, wildcard) = match host.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (host, false),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let authority = ringway_protocols::authority::parse(name.as_bytes())?;
-    if authority.host.len() != name.len() || (wildcard && name.starts_with('[')) {
-        return None;
-    }
-    if wildcard && name.split('.').count() > WILDCARD_LABELS_MAX {
-        return None;
-    }
-    let mut text = if wildcard { vec![b'.'] } else { Vec::new() };
-    text.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
-    Some(text)
-}
-
-fn checked_prefix(prefix: &str) -> Option<&[u8]> {
-    let prefix = prefix.as_bytes();
-    let verdict = path::check_or_normalise(prefix, path::PathRules::default(), &mut Vec::new());
-    if verdict != Ok(path::PathVerdict::Unchanged) || prefix.contains(&b';') || !prefix.starts_with(b"/") {
-        return None;
-    }
-    Some(prefix.strip_suffix(b"/").unwrap_or(prefix))
-}
-
-/// An open-addressing index from hash to id. Its keys come from the configuration, so that a client can look for
-/// collisions but not make any: the hash needs no secret.
-#[derive(Debug, Default)]
-struct Slots {
-    /// Ids plus one; 0 is empty. The length is a power of two and at least twice the number of ids.
-    ids: Vec<u32>,
-    used: usize,
-}
-
-impl Slots {
-    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let mask = self.ids.len().checked_sub(1)?;
-        let mut at = slot(hash, mask);
-        loop {
-            // At most half of the slots are used: an empty one ends the search.
-            let id = self.ids.get(at)?.checked_sub(1)?;
-            if is_it(id) {
-                return Some(id);
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        if (self.used + 1) * 2 > self.ids.len() {
-            let old = std::mem::take(&mut self.ids);
-            self.ids = vec![0; (old.len() * 2).max(8)];
-            for id in old.into_iter().filter_map(|id| id.checked_sub(1)) {
-                self.place(hash_of(id), id);
-            }
-        }
-        self.place(hash, id);
-        self.used += 1;
-    }
-
-    fn place(&mut self, hash: u64, id: u32) {
-        let Some(mask) = self.ids.len().checked_sub(1) else { return };
-        let mut at = slot(hash, mask);
-        while let Some(slot) = self.ids.get_mut(at) {
-            if *slot == 0 {
-                *slot = id + 1;
-                return;
-            }
-            at = (at + 1) & mask;
+impl PathKind {
+    /// Keeps an exact path apart from the prefix of the same text.
+    fn mark(self) -> u64 {
+        match self {
+            PathKind::Prefix => 0,
+            PathKind::Exact => 0x5555_5555_5555_5555,
+            PathKind::Template => 0x3333_3333_3333_3333,
+            PathKind::Regex => 0x0f0f_0f0f_0f0f_0f0f,
         }
     }
 }
 
-fn slot(hash: u64, mask: usize) -> usize {
-    // The multiplication of `hash_byte` leaves the best bits on top.
-    (hash >> 32) as usize & mask
+/// Smaller goes first; for matches of the same host and path.
+type Precedence = (bool, [Reverse<usize>; 3], [bool; 4], u32, u32);
+
+impl Entry {
+    fn serves(&self, listener: usize) -> bool {
+        self.listeners.is_empty()
+            || u32::try_from(listener).is_ok_and(|it| self.listeners.binary_search(&it).is_ok())
+    }
+
+    fn precedence(&self) -> Precedence {
+        let (counts, rest) = self.wanted.precedence();
+        let [clients, time, share] = rest;
+        let no_method = self.wanted.methods.is_empty() && !self.wanted.grpc;
+        (no_method, counts, [clients, time, share, self.listeners.is_empty()], self.rule, self.item)
+    }
+
+    /// Another one for each match, so that shares are drawn independently.
+    fn salt(&self) -> u64 {
+        u64::from(self.rule) << 32 | u64::from(self.item) + 1
+    }
 }
 
-const HASH_SEED: u64 = 0x517c_c1b7_2722_0a95;
-
-/// Prefixes of different hosts must not meet, least of all the empty one that most hosts have.
-fn prefix_seed(host: u32) -> u64 {
-    (HASH_SEED ^ u64::from(host)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+impl RouteMatch {
+    /// More conditions on headers, query and cookies first, then some on clients, time and share.
+    fn precedence(&self) -> ([Reverse<usize>; 3], [bool; 3]) {
+        let counts = [&self.headers, &self.query, &self.cookies].map(|fields| Reverse(fields.len()));
+        (counts, [self.clients.blocks.is_empty(), self.time.is_none(), self.share.is_none()])
+    }
 }
 
-/// One step of FNV-1a, with a multiplier that spreads to the top bits at once.
-fn hash_byte(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// The path as it is compared: without parameters.
+fn match_path<'a>(path: &'a [u8], plain: &'a mut Vec<u8>) -> &'a [u8] {
+    if !path::needs_match_key(path) {
+        return path;
+    }
+    // Rare enough to pay for a copy.
+    path::match_key(path, |byte| plain.push(byte));
+    plain
+}
+
+/// A path of the configuration, in the form in which paths are matched.
+fn checked_path(path: &str) -> Option<&[u8]> {
+    let path = path.as_bytes();
+    let verdict = path::check_or_normalise(path, path::PathRules::default(), &mut Vec::new());
+    let plain = verdict == Ok(path::PathVerdict::Unchanged) && !path.contains(&b';');
+    (plain && path.starts_with(b"/")).then_some(path)
 }
 
 #[cfg(test)]

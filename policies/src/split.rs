@@ -24,18 +24,20 @@ impl SplitKey {
                     fields.find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?;
                 Some(hash(field.value.of(bytes)))
             }
-            SplitKey::Cookie(name) => {
-                let cookies =
-                    head.fields.iter().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(b"cookie"));
-                let value = cookies.flat_map(|field| crumbs(field.value.of(bytes)));
-                value.filter(|(crumb, _)| *crumb == name.as_bytes()).map(|(_, value)| hash(value)).next()
-            }
+            SplitKey::Cookie(name) => cookie(head, bytes, name).map(hash),
             SplitKey::Client => Some(match client? {
                 IpAddr::V4(address) => hash(&address.octets()),
                 IpAddr::V6(address) => hash(&address.octets()),
             }),
         }
     }
+}
+
+/// The value of the first cookie of that name.
+pub(crate) fn cookie<'a>(head: &RequestHead, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let cookies = head.fields.iter().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(b"cookie"));
+    let mut crumbs = cookies.flat_map(|field| crumbs(field.value.of(bytes)));
+    crumbs.find(|(crumb, _)| *crumb == name.as_bytes()).map(|(_, value)| value)
 }
 
 /// The pairs of a `Cookie` field (RFC 6265 4.2.1).

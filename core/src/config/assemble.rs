@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringway_policies::policy::{Level, PolicyConfig};
-use ringway_policies::route::{RouteError, RouteTable};
+use ringway_policies::route::{RouteTable};
 
 use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};
@@ -169,9 +169,10 @@ impl<'a> Assembly<'a> {
         }
         match built::ServerNames::build(names) {
             Ok(names) => tcp.names = names,
-            Err(error) => {
-                let place = self.file.place(listener.at);
-                self.findings.push(ConfigError::new(place, format!("{path}.tcp.sni"), error.to_string()));
+            // Twice or without meaning: the checks above have said so.
+            Err(index) => {
+                let key = format!("{path}.tcp.sni[{index}]");
+                self.findings.push(ConfigError::new(self.file.place(listener.at), key, "no usable name"));
             }
         }
     }
@@ -265,29 +266,23 @@ impl<'a> Assembly<'a> {
             });
             let on: Vec<usize> = on.collect();
             let hosts = self.hosts(route, &path);
-            let prefixes = self.prefixes(route, &path);
             let policies = policies::build(&route.policies, Level::Route, &name, self.file, self.findings);
             // What a route with errors matches is not known yet.
             let whole = !route.broken && self.findings.count() == findings_before;
-            for (at, prefix) in prefixes.into_iter().enumerate() {
-                if whole {
-                    self.claim(&mut claims, route, &name, &path, (&on, &hosts, &prefix));
-                }
-                let parts = RouteParts {
-                    listeners: on.clone(),
-                    hosts: hosts.clone(),
-                    path_prefix: prefix,
-                    targets: Arc::clone(&targets),
-                    policies: policies.clone(),
-                };
-                let own_name = if at == 0 { name.clone() } else { format!("{name}[{at}]") };
-                routes.push(Arc::new(build::route(
-                    own_name,
-                    parts,
-                    &View { base: self.base, own: &route.own },
-                )));
-                owns.push(route.own.clone());
+            if whole {
+                self.claim(&mut claims, route, &name, &path, (&on, &hosts));
             }
+            let every = route.matches.is_empty();
+            let parts = RouteParts {
+                listeners: on,
+                hosts,
+                matches: if every { build::every_request() } else { route.matches.clone() },
+                targets,
+                policies,
+            };
+            let view = View { base: self.base, own: &route.own };
+            routes.push(Arc::new(build::route(name, parts, &view)));
+            owns.push(route.own.clone());
         }
         (routes, owns)
     }
@@ -336,12 +331,8 @@ impl<'a> Assembly<'a> {
     /// The match table. What it refuses beyond the checks above is an error too.
     fn route_table(&mut self, routes: &[Arc<RouteConfig>]) -> RouteTable {
         built::route_table(routes).unwrap_or_else(|error| {
-            let rule = match &error {
-                RouteError::Duplicate { second, .. } => *second,
-                RouteError::InvalidHost { rule, .. } | RouteError::InvalidPrefix { rule, .. } => *rule,
-            };
             if !self.findings.has_errors() {
-                let name = routes.get(rule).map_or("?", |route| &route.name);
+                let name = routes.get(error.rule()).map_or("?", |route| &route.name);
                 let key = format!("routes ({name})");
                 self.findings.push(ConfigError::new(self.file.whole(), key, error.to_string()));
             }
@@ -369,25 +360,6 @@ impl<'a> Assembly<'a> {
         hosts
     }
 
-    fn prefixes(&mut self, route: &FileRoute, path: &str) -> Vec<String> {
-        if route.prefixes.is_empty() {
-            return vec!["/".to_owned()];
-        }
-        let mut prefixes = Vec::new();
-        for (index, prefix) in route.prefixes.iter().enumerate() {
-            match grammar::path_prefix(&prefix.value) {
-                Ok(prefix) => prefixes.push(prefix),
-                Err(mismatch) => {
-                    let (place, key) =
-                        (self.file.place(prefix.at), format!("{path}.match[{index}].path.prefix"));
-                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&prefix.value));
-                    self.findings.push(error.hint(mismatch.hint));
-                }
-            }
-        }
-        prefixes
-    }
-
     /// Two routes that match the same are an error at the second; so are two matches of one route.
     fn claim(
         &mut self,
@@ -395,22 +367,28 @@ impl<'a> Assembly<'a> {
         route: &FileRoute,
         name: &str,
         path: &str,
-        what: (&[usize], &[String], &str),
+        what: (&[usize], &[String]),
     ) {
-        let (on, hosts, prefix) = what;
+        let (on, hosts) = what;
         let any_host = [String::new()];
         let hosts = if hosts.is_empty() { &any_host[..] } else { hosts };
-        for host in hosts {
-            let Some((earlier, line)) = claims.claim(on, host, prefix, name, route.at.line) else { continue };
-            let host =
-                if host.is_empty() { "every host".to_owned() } else { format!("host {}", quote(host)) };
-            let problem = format!(
-                "{host} with path {} is already matched by route {} in line {line}",
-                quote(prefix),
-                quote(&earlier)
-            );
-            let at = route.name.as_ref().map_or(route.at, |name| name.at);
-            self.findings.push(ConfigError::new(self.file.place(at), path, problem));
+        let every = build::every_request();
+        let matches = if route.matches.is_empty() { &every } else { &route.matches };
+        // A share leaves something to the next of its kind.
+        for wanted in matches.iter().filter(|wanted| wanted.share.is_none()) {
+            let shown = wanted.to_string();
+            for host in hosts {
+                let earlier = claims.claim(on, host, &shown, name, route.at.line);
+                let Some((earlier, line)) = earlier else { continue };
+                let host =
+                    if host.is_empty() { "every host".to_owned() } else { format!("host {}", quote(host)) };
+                let problem = format!(
+                    "{host} with {shown} is already matched by route {} in line {line}",
+                    quote(&earlier)
+                );
+                let at = route.name.as_ref().map_or(route.at, |name| name.at);
+                self.findings.push(ConfigError::new(self.file.place(at), path, problem));
+            }
         }
     }
 
@@ -452,12 +430,7 @@ impl<'a> Assembly<'a> {
         let place = |what: &str, index: usize| {
             let at = match what {
                 "clusters" => read.clusters.get(index).and_then(|it| it.name.as_ref()),
-                // A route with several matches is several routes by now: the first place will do.
-                "routes" => {
-                    let name = config.routes.get(index).map(|route| route.name.split('[').next());
-                    let mut named = read.routes.iter().filter_map(|it| it.name.as_ref());
-                    named.find(|it| Some(Some(it.value.as_str())) == name)
-                }
+                "routes" => read.routes.get(index).and_then(|it| it.name.as_ref()),
                 _ => read.listeners.get(index).and_then(|it| it.name.as_ref()),
             };
             let at = at.map(|name| name.at).unwrap_or_default();

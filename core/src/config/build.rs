@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringway_policies::outlier::OutlierRules;
 use ringway_policies::path::{EncodedSlash, PathRules};
 use ringway_policies::policy::PolicyConfig;
+use ringway_policies::route::RouteMatch;
 use ringway_policies::split::SplitKey;
 use ringway_protocols::http1::{HeadLimits, TrailerLimits};
 use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
@@ -396,9 +397,14 @@ fn multiplex(view: &View<'_>) -> MultiplexConfig {
 pub(super) struct RouteParts {
     pub listeners: Vec<usize>,
     pub hosts: Vec<String>,
-    pub path_prefix: String,
+    pub matches: Vec<Arc<RouteMatch>>,
     pub targets: Arc<Targets>,
     pub policies: Vec<PolicyConfig>,
+}
+
+/// What a route without `match` matches.
+pub(super) fn every_request() -> Vec<Arc<RouteMatch>> {
+    vec![Arc::default()]
 }
 
 /// Builds a route.
@@ -407,7 +413,7 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         name,
         listeners: parts.listeners,
         hosts: parts.hosts,
-        path_prefix: parts.path_prefix,
+        matches: parts.matches,
         targets: parts.targets,
         sticky: sticky(view),
         resilience: resilience::build(view).map(Arc::new),

@@ -11,7 +11,7 @@ pub use ringway_policies::forwarded::ForwardedStyle;
 use ringway_policies::outlier::OutlierRules;
 pub use ringway_policies::path::PathRules;
 use ringway_policies::policy::PolicyConfig;
-use ringway_policies::route::{RouteError, RouteRule, RouteTable};
+use ringway_policies::route::{HostTable, RouteError, RouteMatch, RouteRule, RouteTable};
 pub use ringway_policies::split::SplitKey;
 use ringway_protocols::http2::ConnectionConfig;
 
@@ -170,18 +170,16 @@ pub struct TcpConfig {
 /// Patterns of server names, each with its cluster.
 #[derive(Debug, Clone, Default)]
 pub struct ServerNames {
-    table: Arc<RouteTable>,
+    table: Arc<HostTable>,
     /// Patterns and indices into `Config::clusters`, by the table's rules.
     names: Vec<(String, usize)>,
 }
 
 impl ServerNames {
     /// # Errors
-    /// When a name is there twice or has no meaning; it is named by index.
-    pub(super) fn build(names: Vec<(String, usize)>) -> Result<Self, RouteError> {
-        let hosts: Vec<[String; 1]> = names.iter().map(|(name, _)| [name.clone()]).collect();
-        let rules = hosts.iter().map(|hosts| RouteRule { listeners: &[], hosts, path_prefix: "/" });
-        let table = Arc::new(RouteTable::build(&rules.collect::<Vec<_>>())?);
+    /// The index of a name that is there twice or has no meaning.
+    pub(super) fn build(names: Vec<(String, usize)>) -> Result<Self, usize> {
+        let table = Arc::new(HostTable::build(names.iter().map(|(name, _)| name.as_str()))?);
         Ok(ServerNames { table, names })
     }
 
@@ -197,7 +195,7 @@ impl ServerNames {
     /// The cluster of a server name: that of the name itself before that of the longest `*.` pattern.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.table
-            .find(0, name.as_bytes(), b"/")
+            .find(name.as_bytes())
             .and_then(|index| self.names.get(index))
             .map(|(_, cluster)| *cluster)
     }
@@ -357,8 +355,8 @@ pub struct RouteConfig {
     pub listeners: Vec<usize>,
     /// Lower-case host names without port; `*.example.com` matches any sub-domain; empty: every host.
     pub hosts: Vec<String>,
-    /// A prefix of whole path segments; `/` matches all.
-    pub path_prefix: String,
+    /// Any of them; at least one.
+    pub matches: Vec<Arc<RouteMatch>>,
     pub targets: Arc<Targets>,
     /// What keeps a client with one of the targets.
     pub sticky: Option<SplitKey>,
@@ -395,7 +393,7 @@ pub(super) fn route_table(routes: &[Arc<RouteConfig>]) -> Result<RouteTable, Rou
         .map(|route| RouteRule {
             listeners: &route.listeners,
             hosts: &route.hosts,
-            path_prefix: &route.path_prefix,
+            matches: &route.matches,
         })
         .collect();
     RouteTable::build(&rules)

@@ -125,16 +125,16 @@ struct Claim {
 }
 
 impl Claims {
-    /// Claims a host and a prefix on some listeners; the earlier claim where there is one.
+    /// Claims what a match wants of a host on some listeners; the earlier claim where there is one.
     pub(super) fn claim(
         &mut self,
         listeners: &[usize],
         host: &str,
-        prefix: &str,
+        wanted: &str,
         route: &str,
         line: usize,
     ) -> Option<(String, usize)> {
-        let claims = self.claims.entry((host.to_owned(), prefix.to_owned())).or_default();
+        let claims = self.claims.entry((host.to_owned(), wanted.to_owned())).or_default();
         let overlaps = |claim: &&Claim| {
             (listeners.is_empty() && claim.listeners.is_empty())
                 || listeners.iter().any(|it| claim.listeners.contains(it))

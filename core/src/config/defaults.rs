@@ -54,7 +54,7 @@ impl RouteConfig {
     /// A route that takes every request of every listener to one cluster.
     pub fn catch_all(name: &str, cluster: usize) -> Self {
         let targets = Arc::new(Targets::one(cluster));
-        let parts = RouteParts { path_prefix: "/".to_owned(), targets, ..RouteParts::default() };
+        let parts = RouteParts { matches: build::every_request(), targets, ..RouteParts::default() };
         build::route(name.to_owned(), parts, &build::all(&Layer::default()))
     }
 }

@@ -47,7 +47,8 @@ impl Config {
                 item.insert("name".to_owned(), json!(route.name));
                 item.insert("listeners".to_owned(), json!(listeners));
                 item.insert("hosts".to_owned(), json!(route.hosts));
-                item.insert("path_prefix".to_owned(), json!(route.path_prefix));
+                let matches: Vec<String> = route.matches.iter().map(ToString::to_string).collect();
+                item.insert("matches".to_owned(), json!(matches));
                 item.insert("to".to_owned(), self.show_targets(&route.targets));
                 item
             }),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ringway_policies::path::{self, PathRules, PathVerdict};
+use ringway_policies::route::Template;
 
 use super::EndpointConfig;
 use super::error::quote;
@@ -16,9 +17,12 @@ const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, https://HOS
 const HTTPS: &str = "https://";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
+const TEMPLATE: &str = "a path with variables such as /users/{id}";
 /// What the route table looks at of a request's host.
 const WILDCARD_LABELS_MAX: usize = 16;
-const PREFIX_BYTES_MAX: usize = 4096;
+const PATH_BYTES_MAX: usize = 4096;
+/// What the route table looks at of a prefix.
+const PREFIX_SEGMENTS_MAX: usize = 64;
 
 fn wrong(expected: &str, hint: impl Into<String>) -> Mismatch {
     Mismatch { expected: expected.to_owned(), hint: Some(hint.into()) }
@@ -188,6 +192,32 @@ fn host_name(text: &str) -> Result<String, Option<String>> {
 
 /// Reads a path prefix: as it is matched, in the normal form of paths and without a trailing slash.
 pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
+    if text.trim_end_matches('/').ends_with('*') {
+        return Err(wrong(PREFIX, "a prefix needs no `*`: it matches everything below it"));
+    }
+    if text.split('/').count() > PREFIX_SEGMENTS_MAX {
+        return Err(wrong(PREFIX, format!("prefixes have at most {PREFIX_SEGMENTS_MAX} segments")));
+    }
+    normal_path(text)?;
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+}
+
+/// Reads a whole path, as it is matched.
+pub(super) fn path_exact(text: &str) -> Result<String, Mismatch> {
+    normal_path(text)?;
+    Ok(text.to_owned())
+}
+
+/// Reads a path with variables.
+pub(super) fn path_template(text: &str) -> Result<Template, Mismatch> {
+    let template = Template::parse(text).map_err(|problem| wrong(TEMPLATE, problem))?;
+    normal_path(&template.sample())?;
+    Ok(template)
+}
+
+/// Checks that a path is in the form in which paths are matched.
+fn normal_path(text: &str) -> Result<(), Mismatch> {
     if !text.starts_with('/') {
         return Err(wrong(PREFIX, format!("begin with a slash: {}", quote(&format!("/{text}")))));
     }
@@ -197,11 +227,8 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
     if text.contains(';') {
         return Err(wrong(PREFIX, "parameters (`;…`) are not matched: leave them out"));
     }
-    if text.trim_end_matches('/').ends_with('*') {
-        return Err(wrong(PREFIX, "a prefix needs no `*`: it matches everything below it"));
-    }
-    if text.len() > PREFIX_BYTES_MAX {
-        return Err(wrong(PREFIX, format!("prefixes have at most {PREFIX_BYTES_MAX} bytes")));
+    if text.len() > PATH_BYTES_MAX {
+        return Err(wrong(PREFIX, format!("paths of routes have at most {PATH_BYTES_MAX} bytes")));
     }
     let mut normal = Vec::new();
     match path::check_or_normalise(text.as_bytes(), PathRules::default(), &mut normal) {
@@ -210,10 +237,7 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Mismatch> {
             let normal = String::from_utf8_lossy(&normal).into_owned();
             Err(wrong(PREFIX, format!("paths are matched in their normal form: write {}", quote(&normal))))
         }
-        Ok(PathVerdict::Unchanged) => {
-            let trimmed = text.strip_suffix('/').unwrap_or(text);
-            Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
-        }
+        Ok(PathVerdict::Unchanged) => Ok(()),
     }
 }
 

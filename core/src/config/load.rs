@@ -150,7 +150,7 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
         findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
     }
     let targets = Arc::new(super::Targets::one(0));
-    let parts = RouteParts { path_prefix: "/".to_owned(), targets, ..RouteParts::default() };
+    let parts = RouteParts { matches: build::every_request(), targets, ..RouteParts::default() };
     let route = Arc::new(build::route("default".to_owned(), parts, &view));
     let sources = Sources { base, ..Sources::default() };
     Some(Config {

@@ -32,6 +32,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use ringway_policies::route::RouteRequest;
 use ringway_protocols::message::{BodyLength, FieldKind, Method, RequestHead, ResponseHead, Version};
 
 use crate::config::{ListenerConfig, RouteConfig};
@@ -146,6 +147,8 @@ struct Record {
     connected: Cell<Option<Instant>>,
     first_byte: Cell<Option<Instant>>,
     route: Cell<Option<usize>>,
+    /// Which of the route's matches.
+    matched: Cell<usize>,
     cluster: Cell<Option<usize>>,
     /// Which target of the route.
     target: Cell<Option<usize>>,
@@ -270,6 +273,7 @@ impl<'a> Exchange<'a> {
                 connected: Cell::new(None),
                 first_byte: Cell::new(None),
                 route: Cell::new(None),
+                matched: Cell::new(0),
                 cluster: Cell::new(None),
                 target: Cell::new(None),
                 endpoint: RefCell::new(None),
@@ -290,16 +294,30 @@ impl<'a> Exchange<'a> {
 
     fn find_route(&self) -> Result<&'a RouteConfig, Failure> {
         let config = self.view.config();
-        let host = self.head.authority.of(self.bytes);
         let normal_path = self.normal_path.borrow();
-        let path = match (&*normal_path, self.head.method) {
-            (Some(normal), _) => normal,
-            (None, Method::Connect) => &b"/"[..],
-            (None, _) => self.head.path_of(self.bytes),
-        };
-        let index = config.route_table.find(self.listener_index, host, path).ok_or(Reason::NoRoute)?;
-        self.record.route.set(Some(index));
-        config.routes.get(index).map(|route| &**route).ok_or(Failure::from(Reason::NoRoute))
+        let request = self.route_request(normal_path.as_deref());
+        let found = config.route_table.find(&request).ok_or(Reason::NoRoute)?;
+        self.record.route.set(Some(found.rule));
+        self.record.matched.set(found.item);
+        config.routes.get(found.rule).map(|route| &**route).ok_or(Failure::from(Reason::NoRoute))
+    }
+
+    /// The request as routes see it.
+    fn route_request<'t>(&'t self, normal_path: Option<&'t [u8]>) -> RouteRequest<'t> {
+        RouteRequest {
+            listener: self.listener_index,
+            host: self.head.authority.of(self.bytes),
+            path: match (normal_path, self.head.method) {
+                (Some(normal), _) => normal,
+                (None, Method::Connect) => b"/",
+                (None, _) => self.head.path_of(self.bytes),
+            },
+            head: self.head,
+            bytes: self.bytes,
+            client: self.client_ip.get(),
+            unix_secs: self.unix_secs(),
+            random: self.worker.random(),
+        }
     }
 
     /// What is refused before anything is sent upstream.

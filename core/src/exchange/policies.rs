@@ -13,7 +13,11 @@ use ringway_policies::concurrency_limit::Wanted;
 use ringway_policies::policy::{
     CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
 };
+<<<<<<< HEAD
 use ringway_policies::template::Facts;
+=======
+use ringway_policies::route::RouteTable;
+>>>>>>> f2e3eb0 (Match requests by path, method, headers, query, cookies, client, time and share)
 use ringway_protocols::http1::reason_phrase;
 use ringway_protocols::message::{Method, ResponseHead, Version};
 
@@ -108,7 +112,8 @@ impl Exchange<'_> {
         response: &mut ResponseHead,
     ) -> Result<Option<Next>, Failure> {
         self.settle_request_id();
-        self.policies.replace(Some(Box::default()));
+        let captures = self.captures(route);
+        self.policies.replace(Some(Box::new(PolicyState { captures, ..PolicyState::default() })));
         for policy in self.own_policies() {
             let verdict = self.ask(policy, route);
             if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_) | Verdict::DelayedReply(..))
@@ -134,6 +139,13 @@ impl Exchange<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// What the variables of the match stand for.
+    fn captures(&self, route: &RouteConfig) -> Captures {
+        let Some(wanted) = route.matches.get(self.record.matched.get()) else { return Captures::default() };
+        let normal_path = self.normal_path.borrow();
+        RouteTable::captures(wanted, self.route_request(normal_path.as_deref()).path)
     }
 
     fn ask(&self, policy: &Policy, route: &RouteConfig) -> Verdict {

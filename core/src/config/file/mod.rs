@@ -5,6 +5,7 @@ mod cluster;
 mod listener;
 mod policies;
 mod route;
+mod route_match;
 mod route_target;
 
 use std::rc::Rc;

@@ -292,7 +292,7 @@ fn expected(kind: &fields::Kind) -> String {
 }
 
 /// A share in millionths: `5%`, `0.1%`, with up to four decimals.
-fn percent(text: &str) -> Option<u32> {
+pub(super) fn percent(text: &str) -> Option<u32> {
     const DECIMALS: usize = 4;
     let number = text.strip_suffix('%')?;
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));

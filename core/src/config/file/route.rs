@@ -1,9 +1,12 @@
 //! The routes of a file.
 
 use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_policies::route::RouteMatch;
 
 use super::route_target::FileTarget;
-use super::{At, FilePolicy, ITEMS_MAX, Structure, Walk};
+use super::{At, FilePolicy, Structure, Walk};
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
 use crate::config::tree::{Mark, Node};
@@ -15,8 +18,8 @@ pub(in crate::config) struct FileRoute {
     pub name: Option<At<String>>,
     pub listeners: Vec<At<String>>,
     pub hosts: Vec<At<String>>,
-    /// Empty: every path.
-    pub prefixes: Vec<At<String>>,
+    /// Empty: every request.
+    pub matches: Vec<Arc<RouteMatch>>,
     pub to: Vec<FileTarget>,
     pub policies: Vec<FilePolicy>,
     pub own: Own,
@@ -31,18 +34,6 @@ const ROUTE: Structure = Structure {
 };
 /// Policies that let no request pass.
 const ANSWERING: &[&str] = &["fixed_response", "redirect"];
-const MATCH: (&[&str], &[(&str, &str)]) = (
-    &["path"],
-    &[
-        ("methods", ""),
-        ("headers", ""),
-        ("query", ""),
-        ("grpc", ""),
-        ("host", "hosts are listed in the route: `hosts:`"),
-    ],
-);
-const PATH: (&[&str], &[(&str, &str)]) =
-    (&["prefix"], &[("exact", "only `prefix`"), ("regex", "only `prefix`")]);
 
 impl Walk<'_> {
     pub(super) fn route(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileRoute> {
@@ -52,7 +43,7 @@ impl Walk<'_> {
             name: None,
             listeners: Vec::new(),
             hosts: Vec::new(),
-            prefixes: Vec::new(),
+            matches: Vec::new(),
             to: Vec::new(),
             policies: Vec::new(),
             own: Own::default(),
@@ -67,7 +58,7 @@ impl Walk<'_> {
                 }
                 "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
                 "policies" => item.policies = self.policies(&node, &path),
-                "match" => item.prefixes = self.matches(&node, &path),
+                "match" => item.matches = self.matches(&node, &path),
                 _ => item.to = self.targets(&node, &path),
             }
         }
@@ -77,22 +68,5 @@ impl Walk<'_> {
         self.require(answers || !item.to.is_empty(), &item.at, path, "to", node);
         item.broken = self.errors.count() > errors_before;
         Some(item)
-    }
-
-    /// `match: [{ path: { prefix: /x } }]`
-    fn matches(&mut self, node: &Rc<Node>, path: &str) -> Vec<At<String>> {
-        self.each(node, path, ITEMS_MAX, |walk, _, node, path| {
-            let mut prefix = None;
-            for (key, path, node) in walk.keys(node, path, MATCH.0, MATCH.1)? {
-                if key != "path" {
-                    continue;
-                }
-                for (_, path, node) in walk.keys(&node, &path, PATH.0, PATH.1)? {
-                    prefix = walk.text(&node, &path, "a path such as /checkout");
-                }
-            }
-            // A match without a path is any path.
-            Some(prefix.unwrap_or(At { value: "/".to_owned(), at: node.at }))
-        })
     }
 }
