@@ -327,12 +327,7 @@ impl RouteTable {
     }
 
     /// Adds a match to a node. The earlier rule, where one matches the same: this one would never be chosen.
-    fn place(
-        &mut self,
-        node: u32,
-        id: u32,
-        known: &mut HashMap<(u32, String), Vec<u32>>,
-    ) -> Option<usize> {
+    fn place(&mut self, node: u32, id: u32, known: &mut HashMap<(u32, String), Vec<u32>>) -> Option<usize> {
         let entry = self.entries.get(id as usize)?;
         let entries = &mut self.nodes.get_mut(node as usize)?.entries;
         if entries.contains(&id) {

@@ -1,6 +1,9 @@
 //! The match table: agrees with a linear search, for tables and requests made of the input.
 
-use ringway_policies::route::{RouteRule, RouteTable};
+use std::sync::Arc;
+
+use ringway_policies::route::{RouteMatch, RouteRequest, RouteRule, RouteTable};
+use ringway_protocols::message::RequestHead;
 
 pub(crate) const SEEDS: &[&[u8]] = &[
     b"a.example.com /x\n*.example.com /\n /x/y\n|b.example.com /x/y/z\na.example.com:80 /x\n",
@@ -25,7 +28,17 @@ pub(crate) fn run(data: &[u8]) {
     let Some(table) = build(&kept) else { return };
     for line in requests.lines().take(32) {
         let Some((host, path)) = line.split_once(' ') else { continue };
-        let found = table.find(0, host.as_bytes(), path.as_bytes());
+        let request = RouteRequest {
+            listener: 0,
+            host: host.as_bytes(),
+            path: path.as_bytes(),
+            head: &RequestHead::default(),
+            bytes: b"",
+            client: None,
+            unix_secs: 0,
+            random: 0,
+        };
+        let found = table.find(&request).map(|found| found.rule);
         if path.starts_with('/') && !path.contains(['%', ';']) && is_name(host) {
             assert_eq!(found, linear(&kept, host, path), "{host} {path} in {kept:?}");
         }
@@ -33,10 +46,10 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn build(rules: &[(Vec<String>, String)]) -> Option<RouteTable> {
-    let rules: Vec<_> = rules
-        .iter()
-        .map(|(hosts, prefix)| RouteRule { listeners: &[], hosts, path_prefix: prefix })
-        .collect();
+    let matches: Vec<_> = rules.iter().map(|(_, prefix)| [Arc::new(RouteMatch::prefix(prefix))]).collect();
+    let rules = rules.iter().zip(&matches);
+    let rules: Vec<_> =
+        rules.map(|((hosts, _), matches)| RouteRule { listeners: &[], hosts, matches }).collect();
     RouteTable::build(&rules).ok()
 }
 

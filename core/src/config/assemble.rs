@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringway_policies::policy::{Level, PolicyConfig};
-use ringway_policies::route::{RouteTable};
+use ringway_policies::route::RouteTable;
 
 use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};

@@ -194,10 +194,7 @@ impl ServerNames {
 
     /// The cluster of a server name: that of the name itself before that of the longest `*.` pattern.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.table
-            .find(name.as_bytes())
-            .and_then(|index| self.names.get(index))
-            .map(|(_, cluster)| *cluster)
+        self.table.find(name.as_bytes()).and_then(|index| self.names.get(index)).map(|(_, cluster)| *cluster)
     }
 }
 
@@ -390,11 +387,7 @@ pub struct GrpcRouteConfig {
 pub(super) fn route_table(routes: &[Arc<RouteConfig>]) -> Result<RouteTable, RouteError> {
     let rules: Vec<RouteRule<'_>> = routes
         .iter()
-        .map(|route| RouteRule {
-            listeners: &route.listeners,
-            hosts: &route.hosts,
-            matches: &route.matches,
-        })
+        .map(|route| RouteRule { listeners: &route.listeners, hosts: &route.hosts, matches: &route.matches })
         .collect();
     RouteTable::build(&rules)
 }

@@ -13,11 +13,8 @@ use ringway_policies::concurrency_limit::Wanted;
 use ringway_policies::policy::{
     CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
 };
-<<<<<<< HEAD
-use ringway_policies::template::Facts;
-=======
 use ringway_policies::route::RouteTable;
->>>>>>> f2e3eb0 (Match requests by path, method, headers, query, cookies, client, time and share)
+use ringway_policies::template::Facts;
 use ringway_protocols::http1::reason_phrase;
 use ringway_protocols::message::{Method, ResponseHead, Version};
 

@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn what_is_no_template_is_refused() {
         for text in [
-            "", "users", "/{", "/{}", "/{a}b", "/a{b}", "/{a}/{a}", "/{+a}/b", "/{1}", "/{a-b}", "//", "/a//b",
-            "/{+}",
+            "", "users", "/{", "/{}", "/{a}b", "/a{b}", "/{a}/{a}", "/{+a}/b", "/{1}", "/{a-b}", "//",
+            "/a//b", "/{+}",
         ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }

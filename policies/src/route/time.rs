@@ -49,7 +49,8 @@ impl TimeWindow {
     pub fn parse_moment(text: &str) -> Option<u64> {
         let (date, rest) = text.split_once(['T', 't'])?;
         let mut parts = date.splitn(3, '-');
-        let (year, month, day) = (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+        let (year, month, day) =
+            (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
         let (time, offset) = rest.split_at_checked(8)?;
         let mut parts = time.splitn(3, ':');
         let (hour, minute, second) =
@@ -62,7 +63,8 @@ impl TimeWindow {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         };
-        if !(1..=12).contains(&month) || !(1..=last).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        if !(1..=12).contains(&month) || !(1..=last).contains(&day) || hour > 23 || minute > 59 || second > 59
+        {
             return None;
         }
         let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
@@ -149,9 +151,13 @@ mod tests {
         ] {
             assert_eq!(TimeWindow::parse_moment(text), expected, "{text}");
         }
-        for (text, expected) in
-            [("09:30", Some(34_200)), ("24:00", Some(86_400)), ("24:01", None), ("9:30", None), ("09:60", None)]
-        {
+        for (text, expected) in [
+            ("09:30", Some(34_200)),
+            ("24:00", Some(86_400)),
+            ("24:01", None),
+            ("9:30", None),
+            ("09:60", None),
+        ] {
             assert_eq!(TimeWindow::parse_clock(text), expected, "{text}");
         }
         assert_eq!(TimeWindow::parse_offset("-05:30"), Some(-19_800));

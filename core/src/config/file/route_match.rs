@@ -86,7 +86,7 @@ impl Walk<'_> {
             "template" => grammar::path_template(&text).map(PathMatch::Template),
             _ => pattern(&text).map(PathMatch::Regex),
         };
-        self.read(node, path, read)
+        self.checked(node, path, read)
     }
 
     fn methods(&mut self, node: &Rc<Node>, path: &str) -> Vec<String> {
@@ -156,7 +156,8 @@ impl Walk<'_> {
         if let Content::Scalar(text) = &node.content {
             return Some(ValueMatch::Exact(text.clone()));
         }
-        const EXPECTED: &str = "a value, or one of { exact: TEXT }, { regex: TEXT } and { present: true|false }";
+        const EXPECTED: &str =
+            "a value, or one of { exact: TEXT }, { regex: TEXT } and { present: true|false }";
         let Content::Map(_) = &node.content else {
             self.wrong(node, path, EXPECTED, &node.describe(), None);
             return None;
@@ -178,7 +179,7 @@ impl Walk<'_> {
                 _ => Err(Mismatch { expected: "true or false".to_owned(), hint: None }),
             },
         };
-        self.read(node, path, read)
+        self.checked(node, path, read)
     }
 
     fn client_blocks(&mut self, node: &Rc<Node>, path: &str) -> Vec<Cidr> {
@@ -211,7 +212,9 @@ impl Walk<'_> {
             }
             const MOMENT: &str = "a moment such as 2026-11-27T18:00:00Z";
             const CLOCK: &str = "a time of the day such as 09:30";
-            let Some(text) = self.text(&node, &path, if key.len() > 4 { MOMENT } else { CLOCK }) else { continue };
+            let Some(text) = self.text(&node, &path, if key.len() > 4 { MOMENT } else { CLOCK }) else {
+                continue;
+            };
             let text = text.value;
             let expected = match key {
                 "from" => {
@@ -254,7 +257,9 @@ impl Walk<'_> {
 
     fn days(&mut self, node: &Rc<Node>, path: &str) -> u8 {
         let mut bits = 0;
-        for (index, day) in self.texts(node, path, "days such as [mon, tue]").unwrap_or_default().iter().enumerate() {
+        for (index, day) in
+            self.texts(node, path, "days such as [mon, tue]").unwrap_or_default().iter().enumerate()
+        {
             match DAYS.iter().position(|known| *known == day.value) {
                 Some(bit) => bits |= 1 << bit,
                 None => {
@@ -299,12 +304,14 @@ impl Walk<'_> {
             (Some(service), Some(method)) => PathMatch::Exact(format!("/{service}/{method}")),
             (Some(service), None) => PathMatch::Prefix(format!("/{service}")),
             // A name fits in a template whatever it is.
-            (None, Some(method)) => PathMatch::Template(Template::parse(&format!("/{{service}}/{method}")).ok()?),
+            (None, Some(method)) => {
+                PathMatch::Template(Template::parse(&format!("/{{service}}/{method}")).ok()?)
+            }
             (None, None) => PathMatch::default(),
         })
     }
 
-    fn read<T>(&mut self, node: &Node, path: &str, read: Result<T, Mismatch>) -> Option<T> {
+    fn checked<T>(&mut self, node: &Node, path: &str, read: Result<T, Mismatch>) -> Option<T> {
         match read {
             Ok(value) => Some(value),
             Err(mismatch) => {
