@@ -123,5 +123,38 @@ const TARGET: &[Key] = &[
     key("policies", Policies, "For the requests that go there."),
 ];
 
-const MATCH: &[Key] = &[key("path", Object(PATH), "")];
-const PATH: &[Key] = &[key("prefix", TEXT, "Whole segments.")];
+const MATCH: &[Key] = &[
+    key("path", Object(PATH), "Every path without this key."),
+    key("methods", TEXTS, "Any of these; every method without this key."),
+    key("headers", MapOf(&VALUE), "Each of these headers."),
+    key("query", MapOf(&VALUE), "Each of these parameters of the query."),
+    key("cookies", MapOf(&VALUE), "Each of these cookies."),
+    key("clients", TEXTS, "Blocks of client addresses."),
+    key("time", Object(TIME), "When the match holds."),
+    key("percent", TEXT, "A share of the requests that fit otherwise, such as 5%."),
+    key("grpc", Object(GRPC), "Calls of gRPC, instead of a path."),
+];
+const PATH: &[Key] = &[
+    key("prefix", TEXT, "Whole segments."),
+    key("exact", TEXT, "The whole path."),
+    key("template", TEXT, "Segments with variables: /users/{id}, and {+rest} at the end."),
+    key("regex", TEXT, "A regular expression that the whole path matches."),
+];
+const VALUE: Shape = AnyOf(&[
+    TEXT,
+    Object(&[
+        key("exact", TEXT, "The whole value."),
+        key("regex", TEXT, "A regular expression that the whole value matches."),
+        key("present", Setting(Kind::Bool), "Whether it has to be there, or not."),
+    ]),
+]);
+const TIME: &[Key] = &[
+    key("days", TEXTS, "mon to sun."),
+    key("from", TEXT, "A time of the day such as 09:30."),
+    key("to", TEXT, "The time of the day at which it ends."),
+    key("utc_offset", TEXT, "Of days and times of the day, such as +02:00."),
+    key("start", TEXT, "A moment such as 2026-11-27T18:00:00Z."),
+    key("end", TEXT, "The moment at which it ends."),
+];
+const GRPC: &[Key] =
+    &[key("service", TEXT, "Such as shop.v1.Payments."), key("method", TEXT, "Of that service, or of any.")];
