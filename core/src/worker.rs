@@ -16,7 +16,6 @@ use crate::access_log::AccessLog;
 use crate::config::{ClusterConfig, Config};
 use crate::control::{Command, Generation, WorkerGuard};
 use crate::exchange::Policies;
-use crate::grpc::health;
 use crate::handshakes::{ClientRates, Turns};
 use crate::http2::{self, server::Runners};
 use crate::io::{self as rt, Address, TaskId, mailbox};
@@ -25,8 +24,8 @@ use crate::outcome::Outcome;
 use crate::shared::Shared;
 use crate::stats::grpc::MethodSlots;
 use crate::stats::{Labels, WorkerStats};
-use crate::upstream::Cluster;
 use crate::upstream::borrow::{self, BorrowRequest, Loan, Tickets};
+use crate::upstream::{Cluster, health};
 
 /// How often expired connections are swept, logs are flushed, and a drain looks whether it is done.
 const TICK: Duration = Duration::from_millis(100);

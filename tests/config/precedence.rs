@@ -113,6 +113,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "TLS_AES_128_GCM_SHA256",
             "spiffe://shop/a",
             "path",
+            "200",
             "5xx",
             "any",
         ];

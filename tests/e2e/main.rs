@@ -19,6 +19,7 @@ mod forwarding;
 mod grpc_calls;
 mod grpc_health;
 mod grpc_web;
+mod health;
 mod http2_connections;
 mod http2_translation;
 mod http2_upstream;

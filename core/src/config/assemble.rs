@@ -59,7 +59,7 @@ impl<'a> Assembly<'a> {
             let view = View { base, own: &cluster.own };
             let mut built = build::cluster(&name, endpoints, &view);
             built.tls = self.client_tls(&built, cluster, &path, &view);
-            if let Some((expected, found)) = check::health(&built) {
+            if let Some((expected, found)) = check::health(&built, &view) {
                 let place = self.file.place(cluster.at);
                 let key = format!("{path}.{}", Setting::of(Id::HealthGrpc).key);
                 self.findings.push(ConfigError::mismatch(place, key, expected, found));

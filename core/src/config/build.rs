@@ -14,6 +14,7 @@ use ringway_protocols::http2::{AbuseLimits, ConnectionConfig};
 use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyConfig, Table};
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place};
+use super::health::{self, HealthKind, HttpHealth};
 use super::layer::{Layer, Own, View};
 use super::resilience;
 use super::settings::Id;
@@ -352,13 +353,24 @@ fn outlier(view: &View<'_>) -> Option<OutlierRules> {
 }
 
 fn health(view: &View<'_>) -> Option<HealthConfig> {
-    let service = match view.word(Id::HealthGrpc) {
-        Some("off") => return None,
-        Some(_) => String::new(),
-        None => view.text(Id::HealthGrpc)?,
+    let grpc = match view.word(Id::HealthGrpc) {
+        Some("off") => None,
+        Some(_) => Some(String::new()),
+        None => view.text(Id::HealthGrpc),
+    };
+    let kind = match (grpc, view.text(Id::HealthPath), view.bool(Id::HealthTcp)) {
+        (Some(service), ..) => HealthKind::Grpc { service },
+        (None, Some(path), _) => HealthKind::Http(HttpHealth {
+            path,
+            host: view.text(Id::HealthHost),
+            statuses: view.text(Id::HealthStatus).and_then(|it| health::statuses(&it)).unwrap_or_default(),
+            body: view.text(Id::HealthBody),
+        }),
+        (None, None, true) => HealthKind::Tcp,
+        (None, None, false) => return None,
     };
     Some(HealthConfig {
-        service,
+        kind,
         interval: view.duration(Id::HealthInterval),
         timeout: view.duration(Id::HealthTimeout),
         healthy_after: view.number_as(Id::HealthHealthy),

@@ -16,6 +16,7 @@ pub use ringway_policies::split::SplitKey;
 use ringway_protocols::http2::ConnectionConfig;
 
 use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits};
+use super::health::HealthKind;
 use super::{ConfigError, Inputs, Layer, Own, ResilienceConfig, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
@@ -281,11 +282,10 @@ pub struct ClusterConfig {
     pub tls: Option<Arc<ClientTls>>,
 }
 
-/// How endpoints are asked for their health, with `grpc.health.v1.Health/Check`.
+/// How endpoints are asked for their health.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthConfig {
-    /// The service asked about; empty: the server as a whole.
-    pub service: String,
+    pub kind: HealthKind,
     pub interval: Duration,
     pub timeout: Duration,
     /// Good answers in a row that make an endpoint healthy, and failures that make it unhealthy.

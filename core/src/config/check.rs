@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::cpus::Host;
 use super::error::{ConfigError, Findings, Place, did_you_mean, quote};
 use super::file::At;
+use super::health::HealthKind;
 use super::layer::View;
 use super::settings::{Id, Setting};
 use super::tree::SourceFile;
@@ -185,8 +186,14 @@ pub(super) fn process(
 }
 
 /// Health checks that cannot work: what is expected, and what was found.
-pub(super) fn health(cluster: &ClusterConfig) -> Option<(&'static str, &'static str)> {
-    let clash = cluster.health.is_some() && cluster.protocol == UpstreamProtocol::Http1;
+pub(super) fn health(cluster: &ClusterConfig, view: &View<'_>) -> Option<(&'static str, &'static str)> {
+    let off = |id: Id| view.word(id) == Some("off");
+    let ways = [!off(Id::HealthGrpc), !off(Id::HealthPath), view.bool(Id::HealthTcp)];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        return Some(("one of `health.grpc`, `health.path` and `health.tcp`", "several"));
+    }
+    let asks_grpc = cluster.health.as_ref().is_some_and(|it| matches!(it.kind, HealthKind::Grpc { .. }));
+    let clash = asks_grpc && cluster.protocol == UpstreamProtocol::Http1;
     clash
         .then_some(("`off` in a cluster that speaks HTTP/1.1: gRPC needs `protocol: http2`", "health checks"))
 }

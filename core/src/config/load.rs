@@ -145,7 +145,7 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
         cluster.protocol = UpstreamProtocol::Http2;
     }
     cluster.tls = client_tls(source, &cluster, &view, &place, findings);
-    if let Some((expected, found)) = check::health(&cluster) {
+    if let Some((expected, found)) = check::health(&cluster, &view) {
         let id = Id::HealthGrpc;
         findings.push(ConfigError::mismatch(place(id), Setting::of(id).key, expected, found));
     }

@@ -28,6 +28,7 @@ mod dump;
 mod error;
 mod file;
 mod grammar;
+mod health;
 mod identity;
 mod include;
 mod inputs;
@@ -51,6 +52,7 @@ pub use balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyC
 pub use built::*;
 pub use diff::{Change, KeyChange, What};
 pub use error::{ConfigError, Place, Severity, did_you_mean};
+pub use health::{HealthKind, HttpHealth};
 pub use inputs::Inputs;
 pub use layer::{Layer, Origin, Own};
 pub use reference::{Secrets, Variables};

@@ -327,7 +327,17 @@ settings! {
     UpstreamHttp2PingTimeout: Cluster "http2.ping_timeout" "upstream-http2-ping-timeout", time(1, HOUR), &[], "10s", Reload;
     /// Whether endpoints are asked for their health with gRPC: `server` asks about the server as a whole, a name about that service.
     HealthGrpc: Cluster "health.grpc" "health-grpc", Kind::Text, &["off", "server"], "off", Reload;
-    /// Time between two questions.
+    /// A path that endpoints are asked for, over HTTP, to find out whether they are healthy.
+    HealthPath: Cluster "health.path" "health-path", Kind::UrlPath, &["off"], "off", Reload;
+    /// The host of those questions; `endpoint` is that of each.
+    HealthHost: Cluster "health.host" "health-host", Kind::Text, &["endpoint"], "endpoint", Reload;
+    /// The statuses of a healthy answer, as numbers and ranges.
+    HealthStatus: Cluster "health.status" "health-status", Kind::StatusRanges, &[], "200-299", Reload;
+    /// What the first 64 KiB of the body of a healthy answer contain.
+    HealthBody: Cluster "health.body" "health-body", Kind::Text, &["any"], "any", Reload;
+    /// Whether an endpoint is healthy that a connection can be made to, which with TLS is a handshake too.
+    HealthTcp: Cluster "health.tcp" "health-tcp", Kind::Bool, &[], "false", Reload;
+    /// Time between two questions, give or take a tenth.
     HealthInterval: Cluster "health.interval" "health-interval", time(10, HOUR), &[], "5s", Reload;
     /// Time for the answer; later is a failure.
     HealthTimeout: Cluster "health.timeout" "health-timeout", time(10, HOUR), &[], "1s", Reload;

@@ -10,6 +10,7 @@ use ringway_protocols::grpc;
 
 use super::Cidr;
 use super::balance::{HashKey, is_token_byte};
+use super::health;
 use super::units::{self, format_duration, format_size};
 
 /// The type of a setting with its bounds.
@@ -64,6 +65,10 @@ pub enum Kind {
     Identities,
     /// What requests are told apart by.
     HashKey,
+    /// A path of a URL, with or without a query.
+    UrlPath,
+    /// Statuses and ranges of them.
+    StatusRanges,
     /// A name of a header or cookie.
     Token,
 }
@@ -171,7 +176,11 @@ impl Kind {
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
             Kind::HashKey if HashKey::parse(text).is_none() => Err(None),
             Kind::Token if text.is_empty() || !text.bytes().all(is_token_byte) => Err(None),
-            Kind::HashKey | Kind::Token => Ok(Value::Text(text.to_owned())),
+            Kind::UrlPath if !health::is_path(text) => Err(None),
+            Kind::StatusRanges if health::statuses(text).is_none() => Err(None),
+            Kind::HashKey | Kind::Token | Kind::UrlPath | Kind::StatusRanges => {
+                Ok(Value::Text(text.to_owned()))
+            }
             Kind::Cidrs => split_list(text).map(parse_cidr).collect_list(Value::Cidrs),
             Kind::Tokens => {
                 split_list(text).map(|item| parse_token(item).ok_or(None)).collect_list(Value::Tokens)
@@ -225,6 +234,8 @@ impl Kind {
             Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
             Kind::Names(known) => format!("some of {}", known.join(", ")),
             Kind::Paths => "paths of files".to_owned(),
+            Kind::UrlPath => "a path such as /healthz".to_owned(),
+            Kind::StatusRanges => "statuses such as 200-299 or 200,204".to_owned(),
             Kind::HashKey => "client, path, header:NAME or cookie:NAME".to_owned(),
             Kind::Token => "a name of letters, digits and `-_.`".to_owned(),
             Kind::Identities => {
@@ -259,6 +270,8 @@ impl Kind {
             Kind::Paths => "paths",
             Kind::Identities => "SPIFFE IDs",
             Kind::HashKey => "key",
+            Kind::UrlPath => "path",
+            Kind::StatusRanges => "statuses",
             Kind::Token => "name",
         }
     }
@@ -281,6 +294,8 @@ impl Kind {
             Kind::Paths => "PATHS",
             Kind::Identities => "IDS",
             Kind::HashKey => "KEY",
+            Kind::UrlPath => "PATH",
+            Kind::StatusRanges => "STATUSES",
             Kind::Token => "NAME",
         }
     }

@@ -166,6 +166,7 @@ impl<'a> Exchange<'a> {
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
             key: &trial.key,
             avoid: &trial.avoid,
+            unlimited: false,
         }
     }
 

@@ -1,24 +1,16 @@
 //! The health protocol of gRPC (grpc.health.v1): endpoints are asked, and a client that asks the proxy is answered.
 //!
-//! The first worker asks on behalf of all; what it finds stands in [`EndpointShared`], where every worker sees it.
-//!
-//! [`EndpointShared`]: crate::upstream::EndpointShared
+//! When endpoints are asked, and what follows from the answers, is the matter of [`crate::upstream::health`].
 
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
-use std::sync::atomic::Ordering::Relaxed;
 
 use ringway_protocols::grpc::Status;
 use ringway_protocols::http1::{self, HeadLimits, RequestEdits};
 use ringway_protocols::message::{FieldKind, RequestHead};
 
 use super::HEALTH_CHECK;
-use crate::config::HealthConfig;
 use crate::http2::{BodyPiece, StreamHandle};
-use crate::io::{self as rt, Chunk};
-use crate::log_info;
-use crate::upstream::{Cluster, Place};
-use crate::worker::Worker;
+use crate::io::Chunk;
 
 /// An answer is seven bytes; more than this is something else.
 const ANSWER_BYTES_MAX: usize = 1024;
@@ -49,54 +41,10 @@ fn request(service: &str) -> Vec<u8> {
     message
 }
 
-/// Asks the endpoints of a cluster for as long as it is in use.
-pub async fn watch(worker: Rc<Worker>, cluster: Weak<Cluster>, index: usize) {
-    let (mut good, mut bad) = (0, 0);
-    loop {
-        let Some(cluster) = cluster.upgrade() else { return };
-        let Some(health) = cluster.config.health.clone() else { return };
-        let view = worker.view();
-        // A reload may have moved the cluster, or replaced it.
-        let Some(at) = view.clusters.iter().position(|now| Rc::ptr_eq(now, &cluster)) else { return };
-        let place = Place { generation: view.config().generation, cluster: at };
-        drop(view);
-        let serving = is_serving(&worker, &cluster, place, index, &health).await;
-        (good, bad) = if serving { (good + 1, 0) } else { (0, bad + 1) };
-        if let Some(endpoint) = cluster.endpoints.get(index) {
-            let healthy = &endpoint.shared.healthy;
-            if serving && good >= health.healthy_after && !healthy.swap(true, Relaxed) {
-                endpoint.shared.since.store(worker.shared.millis(rt::now()), Relaxed);
-                cluster.shared.changed();
-                log_info!("endpoint {} of {} is healthy again", endpoint.name, cluster.config.name);
-            } else if bad >= health.unhealthy_after && healthy.swap(false, Relaxed) {
-                cluster.shared.changed();
-                log_info!("endpoint {} of {} is not healthy", endpoint.name, cluster.config.name);
-            }
-        }
-        drop(cluster);
-        rt::sleep_until(rt::now() + health.interval).await;
-    }
-}
-
-async fn is_serving(
-    worker: &Worker,
-    cluster: &Cluster,
-    place: Place,
-    index: usize,
-    health: &HealthConfig,
-) -> bool {
-    let deadline = rt::now() + health.timeout;
-    let asked = async {
-        let origin = cluster.health_stream(worker, place, index, deadline).await.ok()?;
-        ask(&origin.stream, &origin.endpoint.name, health).await
-    };
-    rt::timeout_at(deadline, asked).await.ok().flatten().unwrap_or(false)
-}
-
 /// One question and its answer; `None` where it failed.
-async fn ask(stream: &StreamHandle, authority: &str, health: &HealthConfig) -> Option<bool> {
+pub async fn ask(stream: &StreamHandle, authority: &str, service: &str) -> Option<bool> {
     let host = if authority.starts_with("unix:") { "localhost" } else { authority };
-    let body = request(&health.service);
+    let body = request(service);
     let mut bytes = b"POST ".to_vec();
     bytes.extend_from_slice(HEALTH_CHECK);
     let fields = format!(

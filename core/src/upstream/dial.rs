@@ -136,8 +136,8 @@ impl Cluster {
         offer: Offer,
     ) -> Result<Upstream, Reason> {
         let endpoint = self.endpoints.get(index).ok_or(Reason::NoEndpoint)?;
-        let limit = self.config.pool.connections_max;
-        let breaker = self.connection_permit(index)?;
+        let limit = if asked.unlimited { 0 } else { self.config.pool.connections_max };
+        let breaker = if asked.unlimited { BreakerPermit::default() } else { self.connection_permit(index)? };
         let permit =
             ConnectionPermit::acquire(&endpoint.shared, limit, breaker).ok_or(Reason::UpstreamLimit)?;
         let active = Active::new(endpoint);

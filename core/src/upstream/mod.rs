@@ -7,6 +7,7 @@ pub mod borrow;
 mod choice;
 pub mod connect;
 mod dial;
+pub mod health;
 pub mod multiplex;
 mod outlier;
 pub mod pool;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::config::{ClusterConfig, EndpointConfig, ProxyProtocolVersion, UpstreamProtocol};
+use crate::config::{ClusterConfig, EndpointConfig, UpstreamProtocol};
 use crate::control::Resolved;
 use crate::error::{Fault, Reason};
 use crate::io::{self as rt, Address};
@@ -140,12 +141,14 @@ pub struct Asked<'a> {
     pub key: &'a PickKey,
     /// Endpoints that are only picked where there is no other: an earlier attempt failed there.
     pub avoid: &'a [usize],
+    /// A question of our own: no limit counts it.
+    pub unlimited: bool,
 }
 
 impl<'a> Asked<'a> {
     /// A request of which nothing matters but its method.
     pub fn plain(method: Method, greeting: Option<&'a [u8]>) -> Asked<'a> {
-        Asked { method, protocol: false, greeting, key: &PickKey::NONE, avoid: &[] }
+        Asked { method, protocol: false, greeting, key: &PickKey::NONE, avoid: &[], unlimited: false }
     }
 }
 
@@ -180,26 +183,6 @@ impl Cluster {
         let choice = Choice::new(worker, &endpoints);
         let shared = shared.cluster(&config.name);
         Cluster { config, endpoints, shared, choice }
-    }
-
-    /// A stream on which an endpoint is asked for its health.
-    ///
-    /// # Errors
-    /// As for [`Cluster::checkout`].
-    pub async fn health_stream(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-    ) -> Result<OriginStream, Reason> {
-        // Nobody's connection: the PROXY protocol has a word for that.
-        let greeting: Option<&[u8]> = self.config.send_proxy_protocol.map(|version| match version {
-            ProxyProtocolVersion::V1 => &b"PROXY UNKNOWN\r\n"[..],
-            ProxyProtocolVersion::V2 => &b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"[..],
-        });
-        let asked = Asked::plain(Method::Post, greeting);
-        self.stream(worker, place, index, deadline, asked).await
     }
 
     /// Takes the addresses of a name into use. Idle connections to addresses that are gone close.
