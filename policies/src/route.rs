@@ -430,7 +430,7 @@ impl Entry {
 
     /// Another one for each match, so that shares are drawn independently.
     fn salt(&self) -> u64 {
-        u64::from(self.rule) << 32 | u64::from(self.item) + 1
+        (u64::from(self.rule) << 32) | (u64::from(self.item) + 1)
     }
 }
 
