@@ -77,6 +77,8 @@ pub struct Worker {
     held_bytes_max: usize,
     /// Refused connections that are taking their answer.
     pub refusals: Cell<u32>,
+    /// Copies of requests for mirrors that are under way.
+    pub mirrors: Cell<u32>,
     random: Cell<u64>,
     /// When a line about a client was last logged.
     logged_at: Cell<Option<Instant>>,
@@ -124,6 +126,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         window: generation.config.process.buffers.connection_bytes_max as usize / 2,
         held_bytes_max: generation.config.process.buffers.worker_bytes_max as usize,
         refusals: Cell::new(0),
+        mirrors: Cell::new(0),
         random: Cell::new(random_seed | 1),
         logged_at: Cell::new(None),
         clock: Cell::new((rt::now(), SystemTime::now())),

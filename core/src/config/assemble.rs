@@ -261,6 +261,11 @@ impl<'a> Assembly<'a> {
             let name = self.add_name(&mut names, &route.name, &path, index);
             let targets = Arc::new(self.targets(route, clusters));
             self.one_sticky(route, &path);
+            let mirror = route.mirror.as_ref().and_then(|name| {
+                let index =
+                    clusters.find(self.file, format!("{path}.mirror.cluster"), name, self.findings)?;
+                Some((index, route.mirror_ppm.unwrap_or(1_000_000)))
+            });
             let on = route.listeners.iter().enumerate().filter_map(|(at, listener)| {
                 listeners.find(self.file, format!("{path}.listeners[{at}]"), listener, self.findings)
             });
@@ -278,6 +283,7 @@ impl<'a> Assembly<'a> {
                 hosts,
                 matches: if every { build::every_request() } else { route.matches.clone() },
                 targets,
+                mirror,
                 policies,
             };
             let view = View { base: self.base, own: &route.own };

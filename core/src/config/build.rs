@@ -411,6 +411,8 @@ pub(super) struct RouteParts {
     pub hosts: Vec<String>,
     pub matches: Vec<Arc<RouteMatch>>,
     pub targets: Arc<Targets>,
+    /// A cluster and how many of a million requests are copied to it.
+    pub mirror: Option<(usize, u32)>,
     pub policies: Vec<PolicyConfig>,
 }
 
@@ -429,6 +431,8 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         targets: parts.targets,
         sticky: sticky(view),
         resilience: resilience::build(view).map(Arc::new),
+        mirror: parts.mirror.map(|(cluster, share_ppm)| resilience::mirror(cluster, share_ppm, view)),
+        deadline_header: view.bool(Id::DeadlineHeader),
         timeout: view.duration(Id::RequestTimeout),
         upgrades: view.tokens(Id::Upgrades),
         tunnel_idle_timeout: view.duration(Id::TunnelIdleTimeout),

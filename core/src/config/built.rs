@@ -17,7 +17,7 @@ use ringway_protocols::http2::ConnectionConfig;
 
 use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits};
 use super::health::HealthKind;
-use super::{ConfigError, Inputs, Layer, Own, ResilienceConfig, Secrets, Targets};
+use super::{ConfigError, Inputs, Layer, MirrorConfig, Own, ResilienceConfig, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -359,6 +359,10 @@ pub struct RouteConfig {
     pub sticky: Option<SplitKey>,
     /// What is done about requests that come to nothing; `None`: no more than what is always safe.
     pub resilience: Option<Arc<ResilienceConfig>>,
+    /// Where copies of requests go.
+    pub mirror: Option<MirrorConfig>,
+    /// Whether origins are told how long they have.
+    pub deadline_header: bool,
     /// The whole exchange, from the end of the request head; zero is unlimited.
     pub timeout: Duration,
     /// `Upgrade` tokens that may become a tunnel, lower case.

@@ -238,7 +238,7 @@ pub(super) fn warnings(
     let mut used = vec![false; config.clusters.len()];
     let mut served = vec![false; config.listeners.len()];
     for route in &config.routes {
-        for cluster in route.targets.clusters() {
+        for cluster in route.targets.clusters().chain(route.mirror.as_ref().map(|mirror| mirror.cluster)) {
             if let Some(used) = used.get_mut(cluster) {
                 *used = true;
             }

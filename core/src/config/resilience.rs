@@ -10,12 +10,39 @@ use super::Config;
 use super::layer::View;
 use super::settings::Id;
 
+/// Copies of a route's requests for another cluster.
+#[derive(Debug, Clone)]
+pub struct MirrorConfig {
+    /// Index into [`Config::clusters`].
+    pub cluster: usize,
+    /// How many of a million requests are copied.
+    pub share_ppm: u32,
+    pub timeout: Duration,
+    /// Bytes of a request body that are kept for the copy.
+    pub body_bytes_max: usize,
+    /// Copies under way on each worker.
+    pub requests_max: u32,
+}
+
+/// Builds the mirror of a route: its cluster and share come from the file.
+pub(super) fn mirror(cluster: usize, share_ppm: u32, view: &View<'_>) -> MirrorConfig {
+    MirrorConfig {
+        cluster,
+        share_ppm,
+        timeout: view.duration(Id::MirrorTimeout),
+        body_bytes_max: view.number_as(Id::MirrorBodyBytes),
+        requests_max: view.number_as(Id::MirrorRequests),
+    }
+}
+
 /// Retries of one route.
 #[derive(Debug)]
 pub struct ResilienceConfig {
     pub retry: RetryConfig,
     /// Time of one try from its begin to the response head.
     pub per_try_timeout: Option<Duration>,
+    /// When a second copy is sent.
+    pub hedge_delay: Option<Duration>,
     /// Drawn on by all workers.
     pub budget: RetryBudget,
 }
@@ -29,8 +56,9 @@ pub(super) fn build(view: &View<'_>) -> Option<ResilienceConfig> {
     }
     let grpc: Vec<Status> =
         view.tokens(Id::GrpcRetryOn).iter().filter_map(|word| Status::find(word)).collect();
-    let per_try_timeout = Some(view.duration(Id::RetryPerTryTimeout)).filter(|timeout| !timeout.is_zero());
-    if on.is_empty() && grpc.is_empty() && per_try_timeout.is_none() {
+    let positive = |id: Id| Some(view.duration(id)).filter(|timeout| !timeout.is_zero());
+    let (per_try_timeout, hedge_delay) = (positive(Id::RetryPerTryTimeout), positive(Id::HedgeDelay));
+    if on.is_empty() && grpc.is_empty() && per_try_timeout.is_none() && hedge_delay.is_none() {
         return None;
     }
     // Who bounds a try and sends requests again means that one, too, that ran out of its time.
@@ -46,7 +74,7 @@ pub(super) fn build(view: &View<'_>) -> Option<ResilienceConfig> {
         body_bytes_max: view.number_as(Id::RetryBodyBytes),
     };
     let budget = RetryBudget::new(view.number_as(Id::RetryBudget), view.number_as(Id::RetryBudgetMin));
-    Some(ResilienceConfig { retry, per_try_timeout, budget })
+    Some(ResilienceConfig { retry, per_try_timeout, hedge_delay, budget })
 }
 
 impl Config {

@@ -465,6 +465,16 @@ settings! {
     RetryBodyBytes: Route "retry.body_bytes" "retry-body-bytes", size(0, 64 * MIB), &[], "64KiB", Reload;
     /// Which methods are sent again when the origin may have acted on the first try: those for which twice is the same as once, or all.
     RetryMethods: Route "retry.methods" "retry-methods", Kind::Choice, &["idempotent", "any"], "idempotent", Reload;
+    /// After how long without an answer a second copy of an idempotent request without a body goes to another endpoint. It counts towards the retry budget; the first good answer is taken.
+    HedgeDelay: Route "hedge.delay" "hedge-delay", time_or_off(1, HOUR), &[], "0", Reload;
+    /// How long a mirror may take to answer its copy of a request.
+    MirrorTimeout: Route "mirror.timeout" "mirror-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// Bytes of a request body that are kept for a mirror; a request with more is not mirrored.
+    MirrorBodyBytes: Route "mirror.body_bytes" "mirror-body-bytes", size(0, 64 * MIB), &[], "64KiB", Reload;
+    /// Copies for mirrors that may be under way on each worker; further ones are not made.
+    MirrorRequests: Route "mirror.requests" "mirror-requests", count(1, 100_000), &[], "100", Reload;
+    /// Whether origins are told in `x-envoy-expected-rq-timeout-ms` how long they have, where the route says, and whether that header is heeded from trusted proxies.
+    DeadlineHeader: Route "deadline_header" "deadline-header", Kind::Bool, &[], "true", Reload;
     /// With several targets: the header whose value decides which of them a request goes to, always the same for the same value.
     StickyHeader: Route "sticky.header" "sticky-header", Kind::Text, &["none"], "none", Reload;
     /// With several targets: the cookie whose value decides which of them a request goes to.

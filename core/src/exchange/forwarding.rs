@@ -1,5 +1,6 @@
 //! What the origin gets to see: the path in its normal form, and the request head with its forwarding fields.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::UNIX_EPOCH;
 
@@ -10,6 +11,7 @@ use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
 use ringway_protocols::message::{FieldKind, KindSet, Method};
 use ringway_protocols::{authority, proxy_protocol, websocket};
 
+use super::deadline::EXPECTED_TIMEOUT;
 use super::{Exchange, Failure, RequestId};
 use crate::config::{ClusterConfig, ProxyProtocolVersion, RouteConfig};
 use crate::error::Reason;
@@ -85,6 +87,11 @@ impl Exchange<'_> {
             drop = drop.union(changes.headers.kinds());
             append.extend_from_slice(changes.headers.lines());
         }
+        let mut drop_names =
+            Cow::Borrowed(changes.map(|changes| changes.headers.names()).unwrap_or_default());
+        if self.push_deadline(&mut append) {
+            drop_names.to_mut().push(Box::from(EXPECTED_TIMEOUT));
+        }
         let target = self.changed_target(changes);
         // RFC 9110 section 7.8: an upgrade that is not forwarded is simply not asked for.
         let upgrade = self.wanted_protocol(route);
@@ -96,7 +103,7 @@ impl Exchange<'_> {
             .filter(|name| self.head.authority.is_empty() && authority::parse(name.as_bytes()).is_some());
         let edits = RequestEdits {
             drop,
-            drop_names: changes.map(|changes| changes.headers.names()).unwrap_or_default(),
+            drop_names: &drop_names,
             target: target.as_deref(),
             host: changes.and_then(|changes| changes.host.as_deref()).or(host.map(str::as_bytes)),
             append: &append,

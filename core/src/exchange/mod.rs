@@ -6,6 +6,7 @@
 mod attempt;
 mod call;
 mod client;
+mod deadline;
 mod download;
 pub(crate) mod forwarding;
 mod observe;
@@ -100,7 +101,7 @@ type SlowCheckout<'f> = Pin<Box<dyn Future<Output = Result<Origin, Failure>> + '
 /// The state of one exchange. The two directions run at the same time in one task, hence the cells.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
-    view: &'a View,
+    view: &'a Rc<View>,
     listener_index: usize,
     listener: &'a ListenerConfig,
     head: &'a RequestHead,
@@ -123,6 +124,8 @@ pub struct Exchange<'a> {
     /// When the response to this try has to begin.
     try_deadline: Cell<Option<Instant>>,
     tries: RefCell<Option<Box<retry::Tries>>>,
+    /// The request is to be copied to the mirror of this route, once its body has been sent.
+    mirrored: Cell<Option<&'a RouteConfig>>,
     /// The request body has been sent to its end.
     uploaded: Cell<bool>,
     /// Body bytes were taken from the socket, so the request cannot be sent again.
@@ -239,7 +242,7 @@ pub fn refuse_head(
 impl<'a> Exchange<'a> {
     fn new(
         worker: &'a Rc<Worker>,
-        view: &'a View,
+        view: &'a Rc<View>,
         listener: &'a ListenerConfig,
         from: Arrival<'a>,
         received: &Received<'a>,
@@ -263,6 +266,7 @@ impl<'a> Exchange<'a> {
             deadline: Cell::new(None),
             try_deadline: Cell::new(None),
             tries: RefCell::new(None),
+            mirrored: Cell::new(None),
             uploaded: Cell::new(received.head.body == BodyLength::Empty),
             body_taken: Cell::new(false),
             ends_with_connection: Cell::new(false),

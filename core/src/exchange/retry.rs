@@ -44,9 +44,12 @@ impl Exchange<'_> {
         self.try_deadline.set(tries.config.per_try_timeout.map(|timeout| rt::now() + timeout));
     }
 
-    /// Whether the body of the request has to be kept so that it can be sent again; if so, how much of it.
+    /// Whether the body of the request has to be kept so that it can be sent again, here or to a mirror; if so, how much
+    /// of it.
     pub(super) fn kept_body_bytes(&self) -> Option<usize> {
-        Some(self.tries.borrow().as_ref()?.config.retry.body_bytes_max)
+        let again = self.tries.borrow().as_ref().map(|tries| tries.config.retry.body_bytes_max);
+        let copied = self.mirrored.get().and_then(|route| route.mirror.as_ref());
+        again.into_iter().chain(copied.map(|mirror| mirror.body_bytes_max)).max()
     }
 
     /// When a response head has to be there that is waited for from now on.
@@ -155,16 +158,33 @@ impl Exchange<'_> {
         if self.deadline.get().is_some_and(|deadline| rt::now() + wait >= deadline) {
             return None;
         }
-        // An exchange holds one place, however often it is sent again.
+        self.take_place(tries).then_some(wait)
+    }
+
+    /// Takes a place in the budget; an exchange holds one, however often it is sent again.
+    fn take_place(&self, tries: &mut Tries) -> bool {
         if tries.place.is_none() {
             let cluster = self.record.cluster.get().and_then(|index| self.view.clusters.get(index));
-            tries.place = config.budget.begin_retry().zip(cluster.and_then(|cluster| cluster.begin_retry()));
+            tries.place = tries.config.budget.begin_retry().zip(cluster.and_then(|cluster| cluster.begin_retry()));
             if tries.place.is_none() {
                 self.worker.stats.exchanges.retries_denied.increment();
-                return None;
             }
         }
-        Some(wait)
+        tries.place.is_some()
+    }
+
+    pub(super) fn is_first_try(&self) -> bool {
+        self.tries.borrow().as_ref().is_some_and(|tries| tries.begun == 1)
+    }
+
+    /// Whether there may be a second copy of the request: it counts as a retry.
+    pub(super) fn may_hedge(&self) -> bool {
+        let mut tries = self.tries.borrow_mut();
+        let allowed = tries.as_mut().is_some_and(|tries| self.take_place(tries));
+        if allowed {
+            self.worker.stats.exchanges.hedges.increment();
+        }
+        allowed
     }
 
     /// What of a gRPC call's statuses sends it again.

@@ -40,22 +40,27 @@ impl<'a> Exchange<'a> {
         }
         let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
+        self.begin_mirror(route);
         // Only a body that was kept can be sent again, and what keeps it is the relay between versions.
         let plain = self.head.body == BodyLength::Empty || self.kept_body_bytes().is_none();
         loop {
             self.begin_try();
-            let origin = self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
-            let result = match origin {
-                Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
+            let asked = self.asked(route, &trial);
+            let result = if let Some(delay) = self.hedge_delay(route) {
+                Box::pin(self.hedged(delay, trial.source, cluster, route, asked, response)).await
+            } else {
+                match self.checkout(cluster, self.place(), trial.source, asked).await {
+                    Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
+                    }
+                    Ok(Origin::Http1(upstream)) if plain => {
+                        self.attempt(down, upstream, cluster, route, response).await
+                    }
+                    Ok(origin) => {
+                        Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await
+                    }
+                    Err(failure) => Err(self.checkout_failure(failure)),
                 }
-                Ok(Origin::Http1(upstream)) if plain => {
-                    self.attempt(down, upstream, cluster, route, response).await
-                }
-                Ok(origin) => {
-                    Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await
-                }
-                Err(failure) => Err(self.checkout_failure(failure)),
             };
             match result {
                 Ok(next) => return Ok(next),
@@ -88,15 +93,20 @@ impl<'a> Exchange<'a> {
         }
         let cluster = cluster.ok_or(Reason::NoEndpoint)?;
         let mut trial = self.first_trial(cluster);
+        self.begin_mirror(route);
         loop {
             self.begin_try();
-            let origin = self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
-            let result = match origin {
-                Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                    return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
+            let asked = self.asked(route, &trial);
+            let result = if let Some(delay) = self.hedge_delay(route) {
+                Box::pin(self.hedged(delay, trial.source, cluster, route, asked, response)).await
+            } else {
+                match self.checkout(cluster, self.place(), trial.source, asked).await {
+                    Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
+                    }
+                    Ok(origin) => self.translate(origin, &mut trial.body, cluster, route, response).await,
+                    Err(failure) => Err(self.checkout_failure(failure)),
                 }
-                Ok(origin) => self.translate(origin, &mut trial.body, cluster, route, response).await,
-                Err(failure) => Err(self.checkout_failure(failure)),
             };
             match result {
                 Ok(_) => return Ok(()),
@@ -135,6 +145,7 @@ impl<'a> Exchange<'a> {
         if !route.timeout.is_zero() {
             self.deadline.set(Some(self.record.head_received + route.timeout));
         }
+        self.heed_received_deadline();
         if let Some(call) = &self.call {
             self.begin_call(call)?;
         }
@@ -154,7 +165,7 @@ impl<'a> Exchange<'a> {
         self.view.clusters.get(cluster).map(|cluster| &**cluster)
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         let cluster = self.record.cluster.get().unwrap_or_default();
         Place { generation: self.view.config().generation, cluster }
     }

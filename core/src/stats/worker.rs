@@ -40,6 +40,10 @@ group! {
         open: Gauge "exchanges_open" "Exchanges that run now";
         retries: Counter "retries" "Requests sent upstream again";
         retries_denied: Counter "retries_denied" "Requests not sent again because the retry budget of their route was used up";
+        hedges: Counter "hedged_requests" "Requests of which a second copy was sent because the first was slow";
+        mirrors: Counter "mirrored_requests" "Copies of requests sent to mirrors";
+        mirrors_skipped: Counter "mirror_skipped_requests" "Copies not made: too many under way, or the body longer than is kept";
+        mirror_failures: Counter "mirror_failures" "Copies that got no complete answer in their time";
         body_bytes_in: Counter "request_body_bytes" "Bytes of request bodies, framing not counted";
         body_bytes_out: Counter "response_body_bytes" "Bytes of response bodies, framing not counted";
         spliced_bytes: Counter "spliced_bytes" "Bytes that passed by splice, without entering user space";

@@ -77,4 +77,55 @@ impl Walk<'_> {
         }
         number
     }
+
+    /// A share of requests such as `5` or `0.1%`, in millionths.
+    pub(super) fn share(&mut self, node: &Node, path: &str) -> Option<u32> {
+        const EXPECTED: &str = "a percentage from 0 to 100 with up to 4 decimals, such as 5 or 0.1";
+        let text = self.text(node, path, EXPECTED)?;
+        let share = parse_share(text.value.strip_suffix('%').unwrap_or(&text.value));
+        if share.is_none() {
+            let place = self.file.place(text.at);
+            self.errors.push(ConfigError::mismatch(place, path, EXPECTED, quote(&text.value)));
+        }
+        share
+    }
+}
+
+fn parse_share(text: &str) -> Option<u32> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || whole.len() > 3 || decimals.len() > 4 {
+        return None;
+    }
+    let whole: u32 = whole.parse().ok()?;
+    let decimals: u32 = format!("{decimals:0<4}").parse().ok()?;
+    Some(whole * 10_000 + decimals).filter(|ppm| *ppm <= 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_has_up_to_four_decimals() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("5", Some(50_000)),
+            ("100", Some(1_000_000)),
+            ("100.0", Some(1_000_000)),
+            ("0.1", Some(1_000)),
+            ("0.0001", Some(1)),
+            ("12.5", Some(125_000)),
+            ("100.0001", None),
+            ("101", None),
+            ("0.00001", None),
+            (".5", None),
+            ("5.", None),
+            ("-1", None),
+            ("", None),
+            ("1e1", None),
+        ] {
+            assert_eq!(parse_share(text), want, "{text:?}");
+        }
+    }
 }

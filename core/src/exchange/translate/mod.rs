@@ -4,6 +4,9 @@
 //! pieces of data; a piece counts as consumed, and opens its sender's window, only once the other side has accepted it.
 
 mod encode;
+mod answer;
+mod hedge;
+mod mirror;
 mod request_body;
 mod sink;
 mod source;
@@ -211,6 +214,7 @@ impl<'a> Exchange<'a> {
         // What an earlier attempt sent goes first. Its sender has been told already that it was consumed.
         for piece in body.replayed() {
             if self.pass_on(&to_origin, None, piece, wire).await? {
+                self.mirror_body(body);
                 return Ok(());
             }
         }
@@ -241,6 +245,7 @@ impl<'a> Exchange<'a> {
                 body.source.consumed(received);
             }
             if ended {
+                self.mirror_body(body);
                 return Ok(());
             }
         }

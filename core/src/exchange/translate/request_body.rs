@@ -51,6 +51,12 @@ impl<'a> RequestBody<'a> {
         !self.lost
     }
 
+    /// The whole body, where all of it was sent, it was kept, and is not longer than this.
+    pub(super) fn whole(&self, bytes_max: usize) -> Option<Vec<BodyPiece>> {
+        let whole = !self.lost && !matches!(self.end, End::Open) && self.sent.len() <= bytes_max;
+        whole.then(|| self.replayed())
+    }
+
     /// What earlier attempts sent.
     pub(super) fn replayed(&self) -> Vec<BodyPiece> {
         let mut pieces = Vec::new();

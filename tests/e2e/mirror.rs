@@ -1,0 +1,166 @@
+//! Copies of requests for another cluster: which are made, and that nothing that becomes of them is felt.
+
+use ringway_tests::either::{EITHER, ask, get};
+use ringway_tests::http2_origin::Http2Conn;
+use ringway_tests::{Io, Origin, Proxy, Ringway, each_driver, wait};
+
+each_driver! {
+    a_copy_is_what_was_sent,
+    a_copy_over_http2_is_what_was_sent,
+    copies_follow_the_share,
+    a_mirror_never_delays_or_breaks_a_request,
+    only_so_many_copies_are_under_way,
+    a_body_that_is_too_long_is_not_copied,
+}
+
+fn yaml(main: &str, mirror: &str, cluster: &str, more: &str) -> String {
+    format!(
+        "listeners:\n  - {{ name: web, bind: \"127.0.0.1:0\" }}\nclusters:\n  \
+         - {{ name: main, endpoints: [\"{main}\"] }}\n  \
+         - {{ name: shadow, endpoints: [\"{mirror}\"]{cluster} }}\nroutes:\n  \
+         - name: all\n    to: main\n    mirror: {{ cluster: shadow{more} }}\n"
+    )
+}
+
+fn start(io: Io, main: &Origin, mirror: &str, cluster: &str, more: &str) -> Proxy {
+    Ringway::to(main).io(io).config(yaml(&main.address().to_string(), mirror, cluster, more)).start()
+}
+
+fn a_copy_is_what_was_sent(io: Io) {
+    for speaks in EITHER {
+        let (main, mirror) = (Origin::ok(), Origin::ok());
+        let proxy = start(io, &main, &mirror.address().to_string(), "", "");
+        assert_eq!(get(&proxy, speaks, "/x?y=z").status, 200);
+        assert_eq!(ask(&proxy, speaks, "POST", "/form", &[("x-a", "b")], b"one=two").status, 200);
+        let mut copies = mirror.wait_for_requests(2);
+        // Each is a task of its own: they may overtake one another.
+        copies.sort_by_key(|copy| copy.method.clone());
+        for (copy, sent) in copies.iter().zip(main.requests()) {
+            assert_eq!((&copy.method, &copy.target), (&sent.method, &sent.target), "{speaks:?}");
+            assert_eq!(copy.body, sent.body, "{speaks:?}");
+            for name in ["host", "x-a", "x-forwarded-for", "x-request-id", "content-length"] {
+                assert_eq!(copy.fields_named(name), sent.fields_named(name), "{name} {speaks:?}");
+            }
+        }
+        proxy.wait_for_stats("two copies", |stats| stats.sum("ringway_mirrored_requests_total") == 2.0);
+        assert_eq!(proxy.stats().sum("ringway_mirror_failures_total"), 0.0);
+    }
+}
+
+fn a_copy_over_http2_is_what_was_sent(io: Io) {
+    let main = Origin::ok();
+    let mirror = Origin::start(|conn| {
+        let Some(mut conn) = Http2Conn::accept(conn, &[]) else { return };
+        while let Some(request) = conn.request() {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let named = |name| request.field(name).unwrap_or_default();
+            let seen = format!("{} {} {body}", named(":method"), named(":path"));
+            conn.reply(request.id, 200, "ignored");
+            conn.conn().reached(&seen);
+        }
+    });
+    let proxy = start(io, &main, &mirror.address().to_string(), ", protocol: http2", "");
+    for speaks in EITHER {
+        let path = format!("/{speaks:?}");
+        assert_eq!(ask(&proxy, speaks, "PUT", &path, &[], b"body").status, 200);
+        mirror.wait_until_reached(&format!("PUT {path} body"));
+        assert_eq!(get(&proxy, speaks, &path).status, 200);
+        mirror.wait_until_reached(&format!("GET {path} "));
+    }
+}
+
+fn copies_follow_the_share(io: Io) {
+    let (main, mirror) = (Origin::ok(), Origin::ok());
+    for (percent, least, most) in [("0", 0, 0), ("100%", 200, 200), ("50", 65, 135)] {
+        // 50% of 200 within five standard deviations of 7.1 each.
+        let more = format!(", percent: {percent}, requests: 1000");
+        let proxy = start(io, &main, &mirror.address().to_string(), "", &more);
+        let mut client = proxy.connect();
+        for _ in 0..200 {
+            assert_eq!(client.get("/").status, 200);
+        }
+        let copies = proxy.stats().sum("ringway_mirrored_requests_total") as usize;
+        assert!((least..=most).contains(&copies), "{copies} of 200 at {percent}");
+    }
+}
+
+fn a_mirror_never_delays_or_breaks_a_request(io: Io) {
+    let hanging = Origin::start(|conn| {
+        conn.request();
+        conn.until_closed();
+    });
+    let never_reads = Origin::start(|conn| {
+        conn.request_head();
+        conn.until_closed();
+    });
+    let resetting = Origin::start(|conn| {
+        conn.request();
+        conn.reset_on_close();
+    });
+    let garbage = Origin::replying("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nno");
+    let failing = Origin::replying("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    let endless = Origin::start(|conn| {
+        if conn.request().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while conn.send("4\r\nmore\r\n") {}
+        }
+    });
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let mut mirrors: Vec<String> = [&hanging, &never_reads, &resetting, &garbage, &failing, &endless]
+        .map(|origin| origin.address().to_string())
+        .into();
+    mirrors.push(closed.expect("an address").to_string());
+    let body = vec![b'x'; 60_000];
+    for mirror in &mirrors {
+        let main = Origin::echo();
+        // Longer than any test waits: who waits for the mirror hangs.
+        let proxy = start(io, &main, mirror, "", ", timeout: 1h, requests: 5");
+        for speaks in EITHER {
+            for _ in 0..8 {
+                assert_eq!(get(&proxy, speaks, "/a").status, 200, "{mirror}");
+                assert_eq!(ask(&proxy, speaks, "POST", "/b", &[], &body).status, 200, "{mirror}");
+            }
+        }
+        assert_eq!(main.requests().len(), 32);
+    }
+}
+
+fn only_so_many_copies_are_under_way(io: Io) {
+    let main = Origin::ok();
+    let mirror = Origin::start(|conn| {
+        conn.request();
+        conn.until_closed();
+    });
+    let proxy = start(io, &main, &mirror.address().to_string(), "", ", timeout: 1h, requests: 5");
+    let mut client = proxy.connect();
+    for _ in 0..30 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    mirror.wait_for_requests(5);
+    let stats = proxy.stats();
+    assert_eq!(stats.sum("ringway_mirrored_requests_total"), 5.0);
+    assert_eq!(stats.sum("ringway_mirror_skipped_requests_total"), 25.0);
+    assert_eq!(mirror.connections(), 5);
+    // And their places are free again once their time is over.
+    let proxy = start(io, &main, &mirror.address().to_string(), "", ", timeout: 50ms, requests: 1");
+    let copies = |proxy: &Proxy| proxy.stats().sum("ringway_mirrored_requests_total");
+    wait::eventually("further copies", || {
+        assert_eq!(proxy.get("/").status, 200);
+        (copies(&proxy) >= 3.0).then_some(())
+    });
+    proxy.wait_for_stats("failures", |stats| stats.sum("ringway_mirror_failures_total") >= 2.0);
+}
+
+fn a_body_that_is_too_long_is_not_copied(io: Io) {
+    let (main, mirror) = (Origin::ok(), Origin::ok());
+    let proxy = start(io, &main, &mirror.address().to_string(), "", ", body_bytes: 10KiB");
+    for speaks in EITHER {
+        assert_eq!(ask(&proxy, speaks, "POST", "/long", &[], &[b'x'; 10_241]).status, 200);
+        assert_eq!(ask(&proxy, speaks, "POST", "/fits", &[], &[b'x'; 10_240]).status, 200);
+    }
+    let copies = mirror.wait_for_requests(2);
+    assert!(copies.iter().all(|copy| copy.target == "/fits" && copy.body.len() == 10_240));
+    proxy.wait_for_stats("two without", |stats| stats.sum("ringway_mirror_skipped_requests_total") == 2.0);
+    let lengths: Vec<usize> = main.requests().iter().map(|request| request.body.len()).collect();
+    assert_eq!(lengths, [10_241, 10_240, 10_241, 10_240], "the requests themselves are whole");
+}
