@@ -165,7 +165,8 @@ impl Exchange<'_> {
     fn take_place(&self, tries: &mut Tries) -> bool {
         if tries.place.is_none() {
             let cluster = self.record.cluster.get().and_then(|index| self.view.clusters.get(index));
-            tries.place = tries.config.budget.begin_retry().zip(cluster.and_then(|cluster| cluster.begin_retry()));
+            tries.place =
+                tries.config.budget.begin_retry().zip(cluster.and_then(|cluster| cluster.begin_retry()));
             if tries.place.is_none() {
                 self.worker.stats.exchanges.retries_denied.increment();
             }

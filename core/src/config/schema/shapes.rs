@@ -108,7 +108,11 @@ pub(super) const ROUTE: &[Key] = &[
         "A cluster, or several with their weights.",
     ),
     key("mirror.cluster", TEXT, "The cluster that copies of requests go to."),
-    key("mirror.percent", Field(FieldKind::Percent), "The share of requests that is copied; all without this key."),
+    key(
+        "mirror.percent",
+        Field(FieldKind::Percent),
+        "The share of requests that is copied; all without this key.",
+    ),
     key("policies", Policies, "For the requests of this route."),
     key("listeners", TEXTS, "The listeners that it is on; all without this key."),
     key(

@@ -54,7 +54,7 @@ impl Exchange<'_> {
         *response = head;
         let considered = self.consider(response, &bytes, rest.as_ref().map_or(0, rt::Chunk::len));
         let delivered = match considered {
-            Ok(()) => self.deliver(&origin, &cluster.config, response, bytes, end, rest).await?,
+            Ok(()) => self.pass_response(&origin, &cluster.config, response, bytes, end, rest).await?,
             Err(again) => {
                 if let (Origin::Http1(upstream), AttemptError::Again { clean: true, .. }) = (origin, &again)
                     && forwarding::is_poolable(&cluster.config)

@@ -3,8 +3,8 @@
 //! Heads have one format whatever they came in, so that translation is a matter of how they are written. Bodies pass as
 //! pieces of data; a piece counts as consumed, and opens its sender's window, only once the other side has accepted it.
 
-mod encode;
 mod answer;
+mod encode;
 mod hedge;
 mod mirror;
 mod request_body;
@@ -302,23 +302,36 @@ impl<'a> Exchange<'a> {
             if let Some(call) = &self.call {
                 self.read_call_head(call, response, &bytes, end)?;
             }
-            let mut changes =
-                self.response_changes(response.status, Some((response, &bytes))).unwrap_or_default();
-            self.check_response_length(response.body)?;
-            let framed = response.body;
-            let encoder = self.begin_encoding(response, &bytes, &mut changes, end);
-            let (sink, client_stays) = self.send_head(response, &bytes, end, &changes)?;
-            drop((bytes, changes));
-            let from = match origin {
-                Origin::Http1(upstream) => Arriving::Http1(&upstream.stream, framed, rest),
-                Origin::Http2(origin) => Arriving::Http2(&origin.stream),
-            };
-            let left_over = self.deliver(from, cluster, response.status, sink, end, encoder).await?;
-            let origin_clean = !left_over && response.keep_alive && framed != BodyLength::UntilClose;
-            return Ok(Ended::Response { origin_clean, client_stays });
+            return Ok(self.pass_response(origin, cluster, response, bytes, end, rest).await?);
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
             .into())
+    }
+
+    /// The final response: its head and its body.
+    async fn pass_response(
+        &self,
+        origin: &Origin,
+        cluster: &ClusterConfig,
+        response: &mut ResponseHead,
+        bytes: HeadBytes,
+        end: bool,
+        rest: Option<Chunk>,
+    ) -> Result<Ended, Failure> {
+        let mut changes =
+            self.response_changes(response.status, Some((response, &bytes))).unwrap_or_default();
+        self.check_response_length(response.body)?;
+        let framed = response.body;
+        let encoder = self.begin_encoding(response, &bytes, &mut changes, end);
+        let (sink, client_stays) = self.send_head(response, &bytes, end, &changes)?;
+        drop((bytes, changes));
+        let from = match origin {
+            Origin::Http1(upstream) => Arriving::Http1(&upstream.stream, framed, rest),
+            Origin::Http2(origin) => Arriving::Http2(&origin.stream),
+        };
+        let left_over = self.deliver(from, cluster, response.status, sink, end, encoder).await?;
+        let origin_clean = !left_over && response.keep_alive && framed != BodyLength::UntilClose;
+        Ok(Ended::Response { origin_clean, client_stays })
     }
 
     /// A response head of a stream, and whether the response ends with it.
