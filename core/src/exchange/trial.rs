@@ -1,5 +1,6 @@
 //! From a request to an origin, and to another one where that is safe.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,11 +46,12 @@ impl<'a> Exchange<'a> {
         let plain = self.head.body == BodyLength::Empty || self.kept_body_bytes().is_none();
         loop {
             self.begin_try();
-            let asked = self.asked(route, &trial);
-            let result = if let Some(delay) = self.hedge_delay(route) {
-                Box::pin(self.hedged(delay, trial.source, cluster, route, asked, response)).await
+            let result = if self.hedge_delay(route).is_some() {
+                self.hedge(&trial, cluster, route, response).await
             } else {
-                match self.checkout(cluster, self.place(), trial.source, asked).await {
+                let origin =
+                    self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
+                match origin {
                     Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
                         return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
                     }
@@ -96,11 +98,12 @@ impl<'a> Exchange<'a> {
         self.begin_mirror(route);
         loop {
             self.begin_try();
-            let asked = self.asked(route, &trial);
-            let result = if let Some(delay) = self.hedge_delay(route) {
-                Box::pin(self.hedged(delay, trial.source, cluster, route, asked, response)).await
+            let result = if self.hedge_delay(route).is_some() {
+                self.hedge(&trial, cluster, route, response).await
             } else {
-                match self.checkout(cluster, self.place(), trial.source, asked).await {
+                let origin =
+                    self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
+                match origin {
                     Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
                         return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
                     }
@@ -163,6 +166,18 @@ impl<'a> Exchange<'a> {
         self.record.target.set(Some(index));
         self.record.cluster.set(Some(cluster));
         self.view.clusters.get(cluster).map(|cluster| &**cluster)
+    }
+
+    /// A try with up to two copies, boxed with all that it takes: few routes ask for it.
+    fn hedge<'f>(
+        &'f self,
+        trial: &'f Trial<'a>,
+        cluster: &'f Cluster,
+        route: &'f RouteConfig,
+        response: &'f mut ResponseHead,
+    ) -> Pin<Box<dyn Future<Output = Result<Next, AttemptError>> + 'f>> {
+        let delay = self.hedge_delay(route).unwrap_or_default();
+        Box::pin(self.hedged(delay, trial.source, cluster, route, self.asked(route, trial), response))
     }
 
     pub(super) fn place(&self) -> Place {

@@ -48,6 +48,7 @@ impl Exchange<'_> {
             Origin::Http2(stream) => (stream.index, &stream.endpoint),
         };
         *self.record.endpoint.borrow_mut() = Some((index, Rc::clone(endpoint)));
+        self.observe_status(answer.response.status);
         self.record.first_byte.set(Some(rt::now()));
         add(&self.record.wire.from_origin, answer.bytes.len());
         let Answer { response: head, bytes, end, rest } = answer;
