@@ -65,7 +65,7 @@ impl Walk<'_> {
                 "policies" => item.policies = self.policies(&node, &path),
                 "match" => item.matches = self.matches(&node, &path),
                 "mirror.cluster" => item.mirror = self.text(&node, &path, "the name of a cluster"),
-                "mirror.percent" => item.mirror_ppm = self.share(&node, &path),
+                "mirror.percent" => item.mirror_ppm = self.mirror_share(&node, &path),
                 _ => item.to = self.targets(&node, &path),
             }
         }

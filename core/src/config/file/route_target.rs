@@ -79,7 +79,7 @@ impl Walk<'_> {
     }
 
     /// A share of requests such as `5` or `0.1%`, in millionths.
-    pub(super) fn share(&mut self, node: &Node, path: &str) -> Option<u32> {
+    pub(super) fn mirror_share(&mut self, node: &Node, path: &str) -> Option<u32> {
         const EXPECTED: &str = "a percentage from 0 to 100 with up to 4 decimals, such as 5 or 0.1";
         let text = self.text(node, path, EXPECTED)?;
         let share = parse_share(text.value.strip_suffix('%').unwrap_or(&text.value));
