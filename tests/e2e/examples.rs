@@ -161,7 +161,7 @@ fn partners_need_a_key_and_have_a_hundred_requests_a_minute(io: Io) {
     assert_eq!(requests.len(), passed);
     assert!(requests.iter().all(|request| request.target == "/orders?open=1"), "the prefix is stripped");
     assert!(
-        requests.iter().all(|request| !request.field("x-api-key").is_some()),
+        requests.iter().all(|request| request.field("x-api-key").is_none()),
         "the key is not the origin's"
     );
 }

@@ -82,7 +82,7 @@ fn an_endpoint_that_fails_more_than_the_others_is_ejected(io: Io) {
     let turn = AtomicU32::new(0);
     let a = Origin::start(move |conn| {
         while conn.request().is_some() {
-            let fails = turn.fetch_add(1, Relaxed) % 2 == 0;
+            let fails = turn.fetch_add(1, Relaxed).is_multiple_of(2);
             if !conn.reply(if fails { 500 } else { 200 }, "a") {
                 return;
             }
