@@ -224,20 +224,13 @@ impl Exchange<'_> {
         response: &ResponseHead,
         head: Head,
     ) -> Result<Ended, Failure> {
-        let changes = self.response_changes(response.status, Some((response, &head.bytes)));
+        // Boxed, like what few responses need: the state of the usual exchange stays small.
+        let changes = self.response_changes(response.status, Some((response, &head.bytes))).map(Box::new);
         self.check_response_length(response.body)?;
+        if changes.as_ref().is_some_and(|changes| changes.encode.is_some()) {
+            return Box::pin(self.forward_encoded(upstream, cluster, response, head, changes)).await;
+        }
         let Head { bytes, mut rest, whole } = head;
-        let changes = match changes {
-            Some(changes) if changes.encode.is_some() => {
-                let stream = &upstream.stream;
-                // Named, the future would be part of this one, although it is boxed.
-                let (left_over, client_stays) =
-                    Box::pin(self.deliver_encoded(stream, cluster, response, bytes, rest, changes)).await?;
-                let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
-                return Ok(Ended::Response { upstream_clean: !left_over && stays_open, client_stays });
-            }
-            changes => changes,
-        };
         // A client that knows no chunks gets the bare data, ended by the end of the connection.
         let unchunk = response.body == BodyLength::Chunked && self.head.version == Version::Http10;
         let ends_with_connection = unchunk || response.body == BodyLength::UntilClose;
@@ -271,6 +264,23 @@ impl Exchange<'_> {
         Ok(Ended::Response { upstream_clean, client_stays })
     }
 
+    /// The same of a response whose body is encoded here.
+    async fn forward_encoded(
+        &self,
+        upstream: &Upstream,
+        cluster: &ClusterConfig,
+        response: &ResponseHead,
+        head: Head,
+        changes: Option<Box<ResponseChanges>>,
+    ) -> Result<Ended, Failure> {
+        let Head { bytes, rest, .. } = head;
+        let changes = changes.map(|changes| *changes).unwrap_or_default();
+        let delivered = self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, changes);
+        let (left_over, client_stays) = delivered.await?;
+        let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
+        Ok(Ended::Response { upstream_clean: !left_over && stays_open, client_stays })
+    }
+
     /// The head as it goes to the client, with the first piece of the body. Not part of the future that relays the rest: what
     /// is needed here is gone by then.
     fn response_parts(
@@ -278,7 +288,7 @@ impl Exchange<'_> {
         response: &ResponseHead,
         bytes: &HeadBytes,
         (first, whole): (Chunk, Option<Chunk>),
-        changes: Option<ResponseChanges>,
+        changes: Option<Box<ResponseChanges>>,
         unchunk: bool,
         client_stays: bool,
     ) -> Parts {
