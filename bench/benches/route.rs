@@ -37,6 +37,9 @@ impl Rules {
     }
 }
 
+/// What the route of that number matches.
+type Matching = fn(usize) -> RouteMatch;
+
 fn prefix(n: usize) -> RouteMatch {
     RouteMatch::prefix(&format!("/api/v{}/orders", n % 10))
 }
@@ -103,7 +106,7 @@ fn find(c: &mut Criterion) {
                 b.iter(|| table.find(black_box(&request)))
             });
         }
-        let kinds: [(&str, fn(usize) -> RouteMatch); 3] =
+        let kinds: [(&str, Matching); 3] =
             [("exact_path", exact), ("template", template), ("conditions", conditions)];
         for (name, wanted) in kinds {
             let table = Rules::new(count, wanted).table();

@@ -191,19 +191,14 @@ async fn discard(origin: Origin, cluster: &Cluster, answer: Answer) -> Option<()
     if !end {
         let mut source = body_of(&origin, &cluster.config, response.body, rest);
         let mut read = 0;
-        loop {
-            match poll_fn(|cx| source.poll_piece(cx)).await.ok()? {
-                BodyPiece::Data(data, last) => {
-                    source.consumed(data.len());
-                    read += data.len();
-                    if read > ANSWER_BYTES_MAX {
-                        return Some(());
-                    }
-                    if last {
-                        break;
-                    }
-                }
-                BodyPiece::Trailers(_) | BodyPiece::End => break,
+        while let BodyPiece::Data(data, last) = poll_fn(|cx| source.poll_piece(cx)).await.ok()? {
+            source.consumed(data.len());
+            read += data.len();
+            if read > ANSWER_BYTES_MAX {
+                return Some(());
+            }
+            if last {
+                break;
             }
         }
         left_over = source.take_rest().0.is_some();
