@@ -1,5 +1,6 @@
 //! HTTP/2 with prior knowledge as an origin, and gRPC on it, on the connection machine of `ringway_protocols`.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ pub(super) struct Http2 {
     /// By the slot of their key.
     streams: Vec<Stream>,
     /// Streams whose bodies are not at their end, in turn.
-    sending: Vec<StreamKey>,
+    sending: VecDeque<StreamKey>,
     head: RequestHead,
     bytes: Vec<u8>,
     /// Streams that have ended.
@@ -96,7 +97,7 @@ impl Http2 {
             right: Reply::new(right),
             error: Reply::new(error),
             streams: Vec::new(),
-            sending: Vec::new(),
+            sending: VecDeque::new(),
             head: RequestHead::default(),
             bytes: Vec::new(),
             gone: Vec::new(),
@@ -213,7 +214,7 @@ impl Http2 {
         if sent.is_err() || end {
             self.finish(key);
         } else {
-            self.sending.push(key);
+            self.sending.push_back(key);
         }
         Then::Continue
     }
@@ -235,46 +236,58 @@ impl Http2 {
         self.gone.push(key.slot() as u32);
     }
 
+    /// Sends what there is room for: a frame of each stream in turn, so that none waits for the end of another.
     pub(super) fn pump(&mut self, out: &mut Vec<u8>, finished: &mut Vec<u32>) {
-        let mut position = 0;
-        while let Some(&key) = self.sending.get(position) {
-            if self.send(key, out) {
-                self.sending.swap_remove(position);
-                self.finish(key);
-            } else {
-                position += 1;
+        let mut blocked = 0;
+        while blocked < self.sending.len() && out.len() < OUT_BYTES_MAX {
+            let Some(key) = self.sending.pop_front() else { break };
+            match self.send_frame(key, out) {
+                Sent::Last => {
+                    self.finish(key);
+                    blocked = 0;
+                    continue;
+                }
+                Sent::Part => blocked = 0,
+                Sent::Nothing => blocked += 1,
             }
+            self.sending.push_back(key);
         }
         out.append(self.machine.output());
         finished.append(&mut self.gone);
     }
 
-    /// Sends what the windows, the rate and the room allow; `true` at the end.
-    fn send(&mut self, key: StreamKey, out: &mut Vec<u8>) -> bool {
-        let Some(stream) = self.streams.get_mut(key.slot()) else { return true };
-        loop {
-            let room = OUT_BYTES_MAX.saturating_sub(out.len()).min(self.machine.send_capacity(key));
-            let range = stream.body.take(room);
-            let ended = stream.body.end();
-            if range.is_empty() && !ended {
-                return false;
-            }
-            let last = ended && !self.grpc;
-            let length = (range.end - range.start) as usize;
-            if (length > 0 || last) && self.machine.send_data_header(key, length, last).is_err() {
-                return true;
-            }
-            out.append(self.machine.output());
-            self.content.append(range, out);
-            if ended {
-                if self.grpc {
-                    // A stream that has gone needs no trailers.
-                    let _ = self.machine.send_trailers(key, b"grpc-status: 0\r\n");
-                }
-                return true;
-            }
+    /// One frame, as far as the windows, the rate and the room allow.
+    fn send_frame(&mut self, key: StreamKey, out: &mut Vec<u8>) -> Sent {
+        let Some(stream) = self.streams.get_mut(key.slot()) else { return Sent::Last };
+        let room = OUT_BYTES_MAX.saturating_sub(out.len()).min(self.machine.send_capacity(key));
+        let range = stream.body.take(room);
+        let ended = stream.body.end();
+        if range.is_empty() && !ended {
+            return Sent::Nothing;
         }
+        let last = ended && !self.grpc;
+        let length = (range.end - range.start) as usize;
+        if (length > 0 || last) && self.machine.send_data_header(key, length, last).is_err() {
+            return Sent::Last;
+        }
+        out.append(self.machine.output());
+        self.content.append(range, out);
+        if !ended {
+            return Sent::Part;
+        }
+        if self.grpc {
+            // A stream that has gone needs no trailers.
+            let _ = self.machine.send_trailers(key, b"grpc-status: 0\r\n");
+        }
+        Sent::Last
     }
+}
+
+/// What a stream has sent in its turn.
+enum Sent {
+    Nothing,
+    Part,
+    Last,
 }
 
 /// Messages one behind the other.
