@@ -43,14 +43,15 @@ fn name_end(authority: &[u8]) -> Option<usize> {
     let mut before = Byte::Dot;
     for (at, byte) in authority.iter().enumerate() {
         let class = BYTES.get(usize::from(*byte)).copied().unwrap_or(Byte::Other);
-        match class {
-            Byte::Name => {}
-            Byte::Dot if before != Byte::Dot => {}
-            Byte::Colon => {
+        // Comparisons, and the usual first: what a jump table would lead to is hard to foresee.
+        if class != Byte::Name {
+            if class == Byte::Colon {
                 end = at;
                 break;
             }
-            _ => return None,
+            if class != Byte::Dot || before == Byte::Dot {
+                return None;
+            }
         }
         before = class;
     }

@@ -16,6 +16,9 @@ impl Exchange<'_> {
     /// [`Reason::MisdirectedRequest`] where the host has another certificate or asks its clients for one, which was not
     /// what the handshake was about (CVE-2025-23419); [`Reason::RedirectToHttps`] where the listener wants TLS.
     pub(super) fn check_tls(&self) -> Result<(), Failure> {
+        if self.listener.tls.is_none() && self.listener.redirect_to_https.is_none() {
+            return Ok(());
+        }
         let host = self.asked_host();
         if let (Some(tls), Some(facts)) = (&self.listener.tls, self.client.tls()) {
             // A name that is not text is for no certificate.
