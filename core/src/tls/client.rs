@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use super::certificate::CertificateFacts;
 use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
-use super::spiffe::{self, Identity, WorkloadServers};
+use super::spiffe::{self, Identity};
 use super::verify::{UpstreamVerifier, UpstreamVerify};
 use super::watch::{self, Stamp};
 use crate::config::EndpointConfig;
@@ -227,7 +227,7 @@ fn verifier(
     }
     let (mode, identities) = (settings.verify, settings.identities.clone());
     let verifier = match by_workload {
-        true => WorkloadServers::build(identity, &crls, identities, provider),
+        true => UpstreamVerifier::by_workload(identity, &crls, identities, provider),
         false => UpstreamVerifier::build(Arc::new(roots), crls, mode, identities, provider),
     };
     match verifier {

@@ -17,7 +17,7 @@ use super::certificate::CertificateFacts;
 use super::files::{self, CertificateFiles, Part, Problems, TlsProblem};
 use super::provider::{self, TlsVersion};
 use super::select::HostCertificates;
-use super::spiffe::{self, Identity, WorkloadClients};
+use super::spiffe::{self, Identity};
 use super::tickets::TicketKeys;
 use super::verify::DownstreamVerifier;
 use super::watch::{self, Stamp};
@@ -412,7 +412,7 @@ fn workload_verifier(
     }
     let required = auth.mode == ClientAuthMode::Required;
     let trust = identity.map_or([0; 32], |identity| identity.trust);
-    match WorkloadClients::build(identity, &crls, required, auth.identities.clone(), provider) {
+    match DownstreamVerifier::by_workload(identity, &crls, required, auth.identities.clone(), provider) {
         Ok(verifier) => Some((verifier, trust)),
         Err(error) => {
             problems.error(Part::Ca, format!("clients cannot be verified: {error}"), None);

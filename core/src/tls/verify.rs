@@ -1,15 +1,18 @@
 //! Verifiers: rustls checks chain, time, revocation and signatures; the identity by SPIFFE ID is checked here.
 //!
 //! Where identities are configured they take the place of the name of the host, in both directions: certificates of
-//! workloads carry a URI, and seldom a DNS name.
+//! workloads carry a URI, and seldom a DNS name. Whether the authorities come from files or from the Workload API makes
+//! one difference only: which of them may vouch for a peer ([`Chains`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use ringway_policies::spiffe::{SpiffeId, SpiffePattern};
+use ringway_protocols::tls::{AnyServer, Signatures};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -19,6 +22,7 @@ use rustls::{
 };
 
 use super::certificate::CertificateFacts;
+use super::spiffe::Identity;
 
 /// Why a peer's certificate was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl fmt::Display for WrongIdentity {
 impl std::error::Error for WrongIdentity {}
 
 /// Whether a certificate is that of one of the workloads meant.
-pub(super) fn check_identity(der: &CertificateDer<'_>, wanted: &[SpiffePattern]) -> Result<(), Error> {
+fn check_identity(der: &CertificateDer<'_>, wanted: &[SpiffePattern]) -> Result<(), Error> {
     let facts = CertificateFacts::read(der);
     let found = facts.as_ref().and_then(|facts| facts.spiffe_id.as_deref());
     let meant =
@@ -82,32 +86,92 @@ pub enum UpstreamVerify {
     None,
 }
 
-/// Verifies endpoints.
+/// What verifies the chain of a peer.
+#[derive(Debug)]
+enum Chains<V> {
+    /// The authorities of files or of the system, for everybody.
+    One(V),
+    /// The bundle of the peer's *own* trust domain. An authority of one domain must not vouch for workloads of another one
+    /// (SPIFFE Trust Domain and Bundle, 3): the roots are chosen by the SPIFFE ID first, and then the chain is verified
+    /// with those only.
+    ByTrustDomain(BTreeMap<String, V>),
+}
+
+impl<V> Chains<V> {
+    fn of(&self, end_entity: &CertificateDer<'_>) -> Result<&V, Error> {
+        let domains = match self {
+            Chains::One(chain) => return Ok(chain),
+            Chains::ByTrustDomain(domains) => domains,
+        };
+        let facts = CertificateFacts::read(end_entity);
+        let id = facts.as_ref().and_then(|facts| facts.spiffe_id.as_deref()).and_then(SpiffeId::parse);
+        let chain = id.and_then(|id| domains.get(id.trust_domain));
+        chain.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    }
+
+    /// One verifier for each trust domain that has authorities. Without an identity there is none, and nobody is trusted.
+    fn by_trust_domain<E>(
+        identity: Option<&Identity>,
+        build: impl Fn(Arc<RootCertStore>) -> Result<V, E>,
+    ) -> Result<Self, E> {
+        let bundles = identity.into_iter().flat_map(|identity| &identity.bundles);
+        let bundles = bundles.filter(|(_, roots)| !roots.is_empty());
+        let each = bundles.map(|(domain, roots)| Ok((domain.clone(), build(roots.clone())?)));
+        each.collect::<Result<_, E>>().map(Chains::ByTrustDomain)
+    }
+}
+
+type Revoked = CertificateRevocationListDer<'static>;
+
+/// Verifies endpoints without a look at their names.
 #[derive(Debug)]
 pub(super) struct UpstreamVerifier {
-    chain: Arc<WebPkiServerVerifier>,
-    mode: UpstreamVerify,
+    chains: Chains<Arc<WebPkiServerVerifier>>,
+    /// Empty: whoever has a good chain.
     identities: Vec<SpiffePattern>,
+    signatures: Signatures,
 }
 
 impl UpstreamVerifier {
     pub(super) fn build(
         roots: Arc<RootCertStore>,
-        crls: Vec<CertificateRevocationListDer<'static>>,
+        crls: Vec<Revoked>,
         mode: UpstreamVerify,
         identities: Vec<SpiffePattern>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
         if mode == UpstreamVerify::None {
-            return Ok(Arc::new(NoVerifier(provider.clone())));
+            return Ok(Arc::new(AnyServer::new(provider.clone())));
         }
-        let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-        let chain = builder.with_crls(crls).enforce_revocation_expiration().build()?;
+        let chain = server_chain(roots, crls, provider)?;
         if mode == UpstreamVerify::Full && identities.is_empty() {
             return Ok(chain);
         }
-        Ok(Arc::new(UpstreamVerifier { chain, mode, identities }))
+        let identities = if mode == UpstreamVerify::Full { identities } else { Vec::new() };
+        let signatures = Signatures::new(provider.clone());
+        Ok(Arc::new(UpstreamVerifier { chains: Chains::One(chain), identities, signatures }))
     }
+
+    /// By the bundles of an identity.
+    pub(super) fn by_workload(
+        identity: Option<&Identity>,
+        crls: &[Revoked],
+        identities: Vec<SpiffePattern>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+        let chains = Chains::by_trust_domain(identity, |roots| server_chain(roots, crls.to_vec(), provider))?;
+        let signatures = Signatures::new(provider.clone());
+        Ok(Arc::new(UpstreamVerifier { chains, identities, signatures }))
+    }
+}
+
+fn server_chain(
+    roots: Arc<RootCertStore>,
+    crls: Vec<Revoked>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
+    let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+    builder.with_crls(crls).enforce_revocation_expiration().build()
 }
 
 impl ServerCertVerifier for UpstreamVerifier {
@@ -119,14 +183,14 @@ impl ServerCertVerifier for UpstreamVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let chain = self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match chain {
+        let chain = self.chains.of(end_entity)?;
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => {}
             // The chain is verified before the name, so it is good where only the name is not.
             Err(error) if VerifyFailure::of(&error) == Some(VerifyFailure::Name) => {}
             Err(error) => return Err(error),
         }
-        if self.mode == UpstreamVerify::Full {
+        if !self.identities.is_empty() {
             check_identity(end_entity, &self.identities)?;
         }
         Ok(ServerCertVerified::assertion())
@@ -138,7 +202,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        self.signatures.verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -147,90 +211,81 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        self.signatures.verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
-}
-
-/// Takes whoever has the key of the certificate that it shows.
-#[derive(Debug)]
-struct NoVerifier(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for NoVerifier {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 
 /// Verifies clients.
 #[derive(Debug)]
 pub(super) struct DownstreamVerifier {
-    chain: Arc<dyn ClientCertVerifier>,
+    chains: Chains<Arc<dyn ClientCertVerifier>>,
+    required: bool,
+    /// Empty: whoever has a good chain.
     identities: Vec<SpiffePattern>,
+    signatures: Signatures,
 }
 
 impl DownstreamVerifier {
     pub(super) fn build(
         roots: Arc<RootCertStore>,
-        crls: Vec<CertificateRevocationListDer<'static>>,
+        crls: Vec<Revoked>,
         required: bool,
         identities: Vec<SpiffePattern>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-        let builder = builder.with_crls(crls).enforce_revocation_expiration();
-        let builder = if required { builder } else { builder.allow_unauthenticated() };
-        let chain = builder.build()?;
+        let chain = client_chain(roots, crls, required, provider)?;
         if identities.is_empty() {
             return Ok(chain);
         }
-        Ok(Arc::new(DownstreamVerifier { chain, identities }))
+        let signatures = Signatures::new(provider.clone());
+        Ok(Arc::new(DownstreamVerifier { chains: Chains::One(chain), required, identities, signatures }))
     }
+
+    /// By the bundles of an identity.
+    pub(super) fn by_workload(
+        identity: Option<&Identity>,
+        crls: &[Revoked],
+        required: bool,
+        identities: Vec<SpiffePattern>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        let build = |roots| client_chain(roots, crls.to_vec(), required, provider);
+        let chains = Chains::by_trust_domain(identity, build)?;
+        let signatures = Signatures::new(provider.clone());
+        Ok(Arc::new(DownstreamVerifier { chains, required, identities, signatures }))
+    }
+}
+
+fn client_chain(
+    roots: Arc<RootCertStore>,
+    crls: Vec<Revoked>,
+    required: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let builder = builder.with_crls(crls).enforce_revocation_expiration();
+    if required { builder.build() } else { builder.allow_unauthenticated().build() }
 }
 
 impl ClientCertVerifier for DownstreamVerifier {
     fn offer_client_auth(&self) -> bool {
-        self.chain.offer_client_auth()
+        true
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.chain.client_auth_mandatory()
+        self.required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        match &self.chains {
+            Chains::One(chain) => chain.root_hint_subjects(),
+            // Workloads have one certificate; they need no hint which to choose.
+            Chains::ByTrustDomain(_) => &[],
+        }
     }
 
     fn verify_client_cert(
@@ -239,8 +294,10 @@ impl ClientCertVerifier for DownstreamVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        check_identity(end_entity, &self.identities)?;
+        let verified = self.chains.of(end_entity)?.verify_client_cert(end_entity, intermediates, now)?;
+        if !self.identities.is_empty() {
+            check_identity(end_entity, &self.identities)?;
+        }
         Ok(verified)
     }
 
@@ -250,7 +307,7 @@ impl ClientCertVerifier for DownstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        self.signatures.verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -259,10 +316,10 @@ impl ClientCertVerifier for DownstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        self.signatures.verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.signatures.schemes()
     }
 }

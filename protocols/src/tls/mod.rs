@@ -12,10 +12,12 @@ mod record;
 mod session;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use error::TlsError;
 pub use handshake::{Established, Facts, Handshake, is_plain_http};
 pub use record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, record_bytes};
 pub use session::{Opened, Session};
+pub use verify::{AnyServer, Signatures};
 
 pub use rustls;

@@ -12,11 +12,9 @@
 
 #[cfg(feature = "spiffe")]
 mod agents;
-mod verify;
 
 #[cfg(feature = "spiffe")]
 pub(crate) use agents::Agents;
-pub(super) use verify::{WorkloadClients, WorkloadServers};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,7 @@ use ringway_policies::spiffe::SpiffePattern;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName, UnixTime};
 
 use super::*;
+use crate::tls::verify::{DownstreamVerifier, UpstreamVerifier};
 
 type Case<'a> = (&'a CertifiedIssuer<'static, KeyPair>, &'a [&'a str], &'a [SpiffePattern], bool);
 
@@ -62,11 +63,13 @@ fn an_authority_vouches_for_workloads_of_its_own_trust_domain_only() {
     let name = ServerName::try_from("10.0.0.1").unwrap();
     for (issuer, uris, patterns, expected) in cases {
         let (peer, _) = workload(issuer, uris);
-        let servers = WorkloadServers::build(Some(&identity), &[], patterns.to_vec(), &provider()).unwrap();
+        let servers =
+            UpstreamVerifier::by_workload(Some(&identity), &[], patterns.to_vec(), &provider()).unwrap();
         let result = servers.verify_server_cert(&peer, &[], &name, &[], now);
         assert_eq!(result.is_ok(), expected, "as an endpoint: {uris:?}, {patterns:?}: {result:?}");
         let clients =
-            WorkloadClients::build(Some(&identity), &[], true, patterns.to_vec(), &provider()).unwrap();
+            DownstreamVerifier::by_workload(Some(&identity), &[], true, patterns.to_vec(), &provider())
+                .unwrap();
         let result = clients.verify_client_cert(&peer, &[], now);
         assert_eq!(result.is_ok(), expected, "as a client: {uris:?}, {patterns:?}: {result:?}");
     }
@@ -77,9 +80,9 @@ fn nobody_is_trusted_without_an_identity() {
     let shop = authority("shop");
     let (peer, _) = workload(&shop, &["spiffe://shop/payments"]);
     let name = ServerName::try_from("10.0.0.1").unwrap();
-    let servers = WorkloadServers::build(None, &[], vec![], &provider()).unwrap();
+    let servers = UpstreamVerifier::by_workload(None, &[], vec![], &provider()).unwrap();
     assert!(servers.verify_server_cert(&peer, &[], &name, &[], UnixTime::now()).is_err());
-    let clients = WorkloadClients::build(None, &[], false, vec![], &provider()).unwrap();
+    let clients = DownstreamVerifier::by_workload(None, &[], false, vec![], &provider()).unwrap();
     assert!(clients.verify_client_cert(&peer, &[], UnixTime::now()).is_err());
 }
 

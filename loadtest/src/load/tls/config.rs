@@ -5,21 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ringway_protocols::tls;
 use ringway_protocols::tls::rustls::client::Resumption;
-use ringway_protocols::tls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
 use ringway_protocols::tls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use ringway_protocols::tls::rustls::pki_types::pem::PemObject;
 use ringway_protocols::tls::rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime,
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
 };
 use ringway_protocols::tls::rustls::server::WebPkiClientVerifier;
-use ringway_protocols::tls::rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use ringway_protocols::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use ringway_protocols::tls::{self, AnyServer};
 
 use crate::load::args::invalid;
 use crate::load::codec::Protocol;
@@ -69,7 +63,8 @@ impl TlsArgs {
             .with_protocol_versions(versions)
             .map_err(|error| invalid(format!("TLS: {error}")))?;
         let builder = if self.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+            // Any certificate will do, but its owner must have the key.
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
         } else {
             builder.with_root_certificates(self.roots()?)
         };
@@ -203,45 +198,4 @@ fn chain(flag: &str, file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 fn private_key(flag: &str, file: &Path) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(file)
         .map_err(|error| invalid(format!("{flag} {}: no private key (PEM): {error}", file.display())))
-}
-
-/// `--insecure`: any certificate will do, but its owner must have the key.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, tls::rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, tls::rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        tls::rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, tls::rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        tls::rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
