@@ -14,6 +14,7 @@ pub mod http2_hostile;
 pub mod http2_origin;
 pub mod origin;
 pub mod peers;
+pub mod plain_codec;
 pub mod process;
 pub mod proxy;
 pub mod stats;

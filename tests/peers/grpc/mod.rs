@@ -1,7 +1,6 @@
 //! gRPC between programs of others: tonic and grpcio as clients and as origins, curl as a browser's gRPC-Web client,
 //! with HTTP/2 or HTTP/1.1 behind the proxy that they meet.
 
-mod codec;
 mod tonic_client;
 mod tonic_origin;
 mod web;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
+use ringway_tests::plain_codec::Plain;
 use tokio_stream::StreamExt;
 use tonic::client::Grpc;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-use super::codec::Plain;
 use super::{MESSAGE_BYTES_MAX, numbered};
 
 /// One channel, which is one HTTP/2 connection.

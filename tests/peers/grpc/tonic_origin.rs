@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringway_tests::plain_codec::Plain;
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::metadata::KeyAndValueRef;
@@ -25,7 +26,6 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::MESSAGE_BYTES_MAX;
-use super::codec::Plain;
 
 /// Runs until it is dropped.
 pub(super) struct TonicOrigin {

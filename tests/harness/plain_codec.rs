@@ -1,11 +1,12 @@
-//! Messages as plain bytes: no `protoc`, no generated code.
+//! Messages of tonic as plain bytes: no `protoc`, no generated code.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+/// What tonic calls a codec, its encoder and its decoder, all in one.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Plain;
+pub struct Plain;
 
 impl Codec for Plain {
     type Encode = Bytes;
