@@ -56,8 +56,13 @@ enum Plain {
     Consumer,
     ConsumerGroups,
     CertificateSubject,
+    CertificateNames,
+    CertificateFingerprint,
     SpiffeId,
 }
+
+/// A certificate can have thousands of names, a field cannot.
+const CERTIFICATE_NAMES_MAX: usize = 32;
 
 const PLAIN: &[(&str, Plain)] = &[
     ("client_ip", Plain::ClientIp),
@@ -73,6 +78,8 @@ const PLAIN: &[(&str, Plain)] = &[
     ("consumer", Plain::Consumer),
     ("consumer_groups", Plain::ConsumerGroups),
     ("certificate_subject", Plain::CertificateSubject),
+    ("certificate_names", Plain::CertificateNames),
+    ("certificate_fingerprint", Plain::CertificateFingerprint),
     ("spiffe_id", Plain::SpiffeId),
 ];
 
@@ -293,6 +300,18 @@ impl Plain {
             }
             Plain::CertificateSubject => {
                 out.extend_from_slice(facts.certificate.map_or("", |seen| seen.subject).as_bytes());
+            }
+            Plain::CertificateNames => {
+                let names = facts.certificate.iter().flat_map(|seen| seen.dns.iter().chain(seen.uris));
+                for (at, name) in names.take(CERTIFICATE_NAMES_MAX).enumerate() {
+                    out.extend_from_slice(if at == 0 { b"" } else { b" " });
+                    out.extend_from_slice(name.as_bytes());
+                }
+            }
+            Plain::CertificateFingerprint => {
+                for byte in facts.certificate.iter().flat_map(|seen| seen.fingerprint_sha256) {
+                    let _ = write!(out, "{byte:02x}");
+                }
             }
             Plain::SpiffeId => {
                 let id = facts.certificate.and_then(|seen| seen.spiffe_id).unwrap_or_default();

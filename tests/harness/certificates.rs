@@ -85,6 +85,11 @@ impl Wanted {
         self
     }
 
+    pub fn dns(mut self, name: &str) -> Wanted {
+        self.names.push(subject(name));
+        self
+    }
+
     pub fn email(mut self, address: &str) -> Wanted {
         self.names.push(SanType::Rfc822Name(address.try_into().expect("ASCII")));
         self

@@ -8,6 +8,7 @@ use crate::site::{NAME, Site, get};
 each_driver! {
     the_origin_is_told_about_the_clients_certificate_and_nobody_can_pretend,
     the_access_log_knows_the_client,
+    policies_know_the_client,
     every_response_says_hsts_once,
     requests_without_tls_are_sent_to_https,
 }
@@ -72,6 +73,29 @@ fn the_access_log_knows_the_client(io: Io) {
     assert!(line.ends_with(&format!("{NAME} false [CN=cart] {ID}")), "{line}");
     assert_eq!(site.connect(&proxy).exchange(get(NAME)).status, 200);
     proxy.wait_for_stdout("[-] -");
+}
+
+fn policies_know_the_client(io: Io) {
+    let site = Site::new();
+    let ca = site.authority.write(&site.directory, "ca");
+    let issued = site.authority.issue(&Wanted::workload(ID).dns("till.test").common_name("till \"7\""));
+    let origin = Origin::ok();
+    let more = format!(", client_auth: {{ mode: optional, ca: {}, forward: true }}", ca.display());
+    let who = "{certificate_subject} [{certificate_names}] {certificate_fingerprint} {spiffe_id}";
+    let policy = format!("policies: [{{ request_headers: {{ set: {{ x-who: \"{who}\" }} }} }}]");
+    let proxy = site.before(io, &origin, &more).route(&policy).start();
+    let config = site.client().identity(&issued).config();
+    let mut client = Client::connect_tls(proxy.address(), config, NAME).expect("a handshake");
+    let lie = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\nX-Who: somebody else\r\n\r\n");
+    assert_eq!(client.exchange(&lie).status, 200);
+    let request = origin.requests().pop().expect("a request");
+    let forwarded = request.field("x-forwarded-client-cert").expect("the header");
+    let hash = forwarded.strip_prefix("Hash=").and_then(|rest| rest.get(..64)).expect("64 digits");
+    assert_eq!(request.fields_named("x-who"), [format!("CN=till \"7\" [till.test {ID}] {hash} {ID}")]);
+    // Nobody in particular: what has nothing to say is empty.
+    assert_eq!(site.connect(&proxy).exchange(&lie).status, 200);
+    let request = origin.requests().pop().expect("a request");
+    assert_eq!(request.fields_named("x-who").iter().map(|value| value.trim()).collect::<Vec<_>>(), ["[]"]);
 }
 
 fn every_response_says_hsts_once(io: Io) {

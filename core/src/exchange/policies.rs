@@ -316,7 +316,14 @@ impl Exchange<'_> {
 
     fn certificate_view(&self) -> Option<CertificateView<'_>> {
         let peer = self.client.tls()?.peer()?;
-        Some(CertificateView { subject: &peer.facts.subject, spiffe_id: peer.facts.spiffe_id.as_deref() })
+        let facts = &peer.facts;
+        Some(CertificateView {
+            subject: &facts.subject,
+            dns: &facts.dns,
+            uris: &facts.uris,
+            fingerprint_sha256: &peer.fingerprint_sha256,
+            spiffe_id: facts.spiffe_id.as_deref(),
+        })
     }
 
     fn policy_now(&self) -> u64 {

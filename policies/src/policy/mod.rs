@@ -173,6 +173,11 @@ pub struct RequestContext<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateView<'a> {
     pub subject: &'a str,
+    /// DNS names among the subject's alternative names.
+    pub dns: &'a [String],
+    /// URIs among them.
+    pub uris: &'a [String],
+    pub fingerprint_sha256: &'a [u8; 32],
     pub spiffe_id: Option<&'a str>,
 }
 
