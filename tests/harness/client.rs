@@ -38,7 +38,12 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut socket = TlsSocket::client(stream, config, name);
         socket.handshake()?;
-        Ok(Client(Wire::tls(socket)))
+        Ok(Client::over(socket))
+    }
+
+    /// Over a connection that speaks TLS already.
+    pub fn over(socket: TlsSocket) -> Client {
+        Client(Wire::tls(socket))
     }
 
     pub fn connect_unix(path: &Path) -> Client {

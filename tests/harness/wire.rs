@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Request, Response};
@@ -53,6 +54,13 @@ impl Wire {
     /// A connection on which a handshake is made with the first byte that is read or written.
     pub fn tls(socket: TlsSocket) -> Wire {
         Wire { socket: Socket::Tls(Box::new(socket)), received: Vec::new(), taken: 0, patience: PATIENCE }
+    }
+
+    /// Speaks TLS from here on, as a server. Everything that came before has to have been read.
+    pub fn start_tls(&mut self, config: Arc<rustls::ServerConfig>) {
+        assert!(self.unread().is_empty(), "received and not read: {:?}", self.unread());
+        let stream = self.tcp_socket().expect("a TCP socket").try_clone().expect("another handle");
+        self.socket = Socket::Tls(Box::new(TlsSocket::server(stream, config)));
     }
 
     /// The TLS of the connection.
@@ -158,6 +166,16 @@ impl Wire {
             }
             self.fill_or_closed()?;
         }
+    }
+
+    /// The same without receiving a byte beyond it.
+    pub fn line_alone(&mut self) -> Result<Vec<u8>, Broken> {
+        while !self.unread().ends_with(b"\n") {
+            if self.fill(1)? == 0 {
+                return Err(Broken::Closed(self.unread().to_vec()));
+            }
+        }
+        self.line()
     }
 
     /// Takes a message head with its empty line.

@@ -130,6 +130,8 @@ fn a_certificate_is_ordered_by_http_01_kept_and_not_ordered_again() {
     let acme = pebble.settings("http-01", true);
     let proxy = ringway(http, tls, &acme);
     eventually("a certificate", || (issued(&proxy) == 1.0).then_some(()));
+    let expiry = || proxy.stats().sum("ringway_certificate_expiry_timestamp_seconds");
+    eventually("its expiry among the metrics", || (expiry() > 0.0).then_some(()));
     let mode = |path: PathBuf| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(pebble.certificate()), 0o600);
     let files: Vec<_> = std::fs::read_dir(pebble.file("store")).expect("a store").flatten().collect();

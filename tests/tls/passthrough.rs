@@ -2,13 +2,20 @@
 
 use ringway_tests::certificates::Wanted;
 use ringway_tests::tls::server_config;
-use ringway_tests::{Client, Io, Origin, Ringway, each_driver};
+use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 
+use crate::raw::RawClient;
 use crate::site::{NAME, Site, get};
 
 each_driver! {
     handshakes_pass_untouched_to_the_origin_of_their_name,
     certificates_of_clients_reach_the_origin,
+    one_listener_passes_some_names_on_and_ends_the_others,
+    the_more_exact_name_decides,
+    a_host_that_is_passed_on_is_not_served_on_another_connection,
+    what_the_listener_asks_of_clients_is_not_asked_where_it_passes_on,
+    a_hello_in_pieces_is_passed_on_whole,
+    a_reload_changes_which_names_are_passed_on,
 }
 
 /// An origin that names itself.
@@ -67,4 +74,143 @@ fn certificates_of_clients_reach_the_origin(io: Io) {
     let config = site.client().identity(&me).config();
     let mut client = Client::connect_tls(proxy.address(), config, NAME).expect("a handshake");
     assert_eq!(client.exchange(get(NAME)).body_text(), "1");
+}
+
+/// One listener before `shop`, to which requests go, and before `far`, to which connections are passed on.
+fn mixed(site: &Site, io: Io, shop: &Origin, far: &Origin, more: &str) -> Proxy {
+    Ringway::to(shop).io(io).config(yaml(site, shop, far, more)).start()
+}
+
+/// The configuration of that; `more` follows the certificate in `tls`, with its comma.
+fn yaml(site: &Site, shop: &Origin, far: &Origin, more: &str) -> String {
+    let certificates = site.certificates();
+    let (shop, far) = (shop.address(), far.address());
+    format!(
+        "access_log: stdout\nlisteners: [{{ name: web, bind: \"127.0.0.1:0\", tls: {{ {certificates}{more} }} }}]\n\
+         clusters:\n  - {{ name: shop, endpoints: [\"{shop}\"] }}\n  - {{ name: far, endpoints: [\"{far}\"] }}\n\
+         routes: [{{ name: all, to: shop }}]\n"
+    )
+}
+
+/// Who answers a client that asks for this name.
+fn answers(site: &Site, proxy: &Proxy, name: &str) -> String {
+    let connected = Client::connect_tls(proxy.address(), site.client().config(), name);
+    let mut client = connected.unwrap_or_else(|error| panic!("{name}: {error}"));
+    client.exchange(get(name)).body_text().to_owned()
+}
+
+fn here() -> Origin {
+    Origin::start(|conn| {
+        while conn.request().is_some() {
+            conn.reply(200, "ended here");
+        }
+    })
+}
+
+fn one_listener_passes_some_names_on_and_ends_the_others(io: Io) {
+    let site = Site::new();
+    let (shop, far) = (here(), named(&site, &["db.far.test", "a.b.many.test"], "passed on"));
+    let proxy = mixed(&site, io, &shop, &far, ", passthrough: { db.far.test: far, \"*.many.test\": far }");
+    for _ in 0..2 {
+        for (name, want) in [
+            (NAME, "ended here"),
+            ("db.far.test", "passed on"),
+            ("a.wild.test", "ended here"),
+            ("a.b.many.test", "passed on"),
+        ] {
+            assert_eq!(answers(&site, &proxy, name), want, "{name}");
+        }
+    }
+    assert!(proxy.wait_for_stdout("db.far.test").contains("\"- db.far.test TCP\" 200 "));
+    let stats =
+        proxy.wait_for_stats("four exchanges over TCP", |stats| stats.sum("ringway_exchanges_open") == 0.0);
+    assert_eq!(stats.sum("ringway_tls_handshakes_total"), 4.0, "what is passed on is no handshake of ours");
+    assert_eq!(shop.requests().len(), 4);
+}
+
+fn the_more_exact_name_decides(io: Io) {
+    let site = Site::new();
+    let (shop, far) =
+        (here(), named(&site, &["db.wild.test", NAME, "a.wild.test", "x.y.wild.test"], "passed on"));
+    let of = |more: &str| mixed(&site, io, &shop, &far, more);
+    let proxy = of(", passthrough: { db.wild.test: far }");
+    assert_eq!(
+        answers(&site, &proxy, "db.wild.test"),
+        "passed on",
+        "a name before the wildcard of a certificate"
+    );
+    assert_eq!(answers(&site, &proxy, "a.wild.test"), "ended here");
+    let proxy = of(", passthrough: { \"*.test\": far }");
+    assert_eq!(answers(&site, &proxy, NAME), "ended here", "the name in a certificate before a wildcard");
+    assert_eq!(
+        answers(&site, &proxy, "a.wild.test"),
+        "ended here",
+        "and the longer wildcard before the shorter"
+    );
+    assert_eq!(
+        answers(&site, &proxy, "x.y.wild.test"),
+        "passed on",
+        "one label is what a certificate's stands for"
+    );
+    let proxy = of(&format!(", passthrough: {{ {NAME}: far, \"*.wild.test\": far }}"));
+    assert_eq!(answers(&site, &proxy, NAME), "passed on", "of two alike, what is passed on");
+    assert_eq!(answers(&site, &proxy, "a.wild.test"), "passed on");
+    assert!(proxy.log().iter().any(|line| line.contains("is never shown")), "{:?}", proxy.log());
+}
+
+/// A certificate for `*.wild.test` would let HTTP/2 clients ask for the host on a connection of another (RFC 9113 9.1.1).
+fn a_host_that_is_passed_on_is_not_served_on_another_connection(io: Io) {
+    let site = Site::new();
+    let (shop, far) = (here(), named(&site, &["db.wild.test"], "passed on"));
+    let proxy = mixed(&site, io, &shop, &far, ", passthrough: { db.wild.test: far }");
+    let mut client =
+        Client::connect_tls(proxy.address(), site.client().config(), "a.wild.test").expect("a handshake");
+    for (host, status) in [("a.wild.test", 200), ("db.wild.test", 421)] {
+        assert_eq!(client.exchange(get(host)).status, status, "{host}");
+    }
+    let mut client =
+        Client::connect_tls(proxy.address(), site.client().config(), "a.wild.test").expect("a handshake");
+    assert_eq!(client.exchange(get("DB.wild.test.:443")).status, 421);
+    assert_eq!(shop.requests().len(), 1);
+}
+
+fn what_the_listener_asks_of_clients_is_not_asked_where_it_passes_on(io: Io) {
+    let site = Site::new();
+    let ca = site.authority.write(&site.directory, "ca");
+    let (shop, far) = (here(), named(&site, &["db.far.test"], "passed on"));
+    let more = format!(
+        ", client_auth: {{ mode: required, ca: {} }}, passthrough: {{ db.far.test: far }}",
+        ca.display()
+    );
+    let proxy = mixed(&site, io, &shop, &far, &more);
+    assert_eq!(answers(&site, &proxy, "db.far.test"), "passed on");
+    let refused = Client::connect_tls(proxy.address(), site.client().config(), NAME)
+        .map(|mut client| client.try_send(get(NAME)) && client.try_response("GET").is_ok());
+    assert!(!refused.unwrap_or(false), "a client without a certificate was served");
+    assert_eq!(shop.requests().len(), 0);
+}
+
+fn a_hello_in_pieces_is_passed_on_whole(io: Io) {
+    let site = Site::new();
+    let (shop, far) = (here(), named(&site, &["db.far.test"], "passed on"));
+    let proxy = mixed(&site, io, &shop, &far, ", passthrough: { db.far.test: far }");
+    let mut client = RawClient::connect(proxy.address(), site.client().config(), "db.far.test");
+    let hello = client.take_records();
+    for byte in hello.chunks(1) {
+        client.send(byte).expect("a byte of the hello");
+    }
+    client.handshake(|records| records).expect("a handshake");
+    let request = client.seal(get("db.far.test"));
+    client.send(&request).expect("a request");
+    client.read_until(b"passed on").expect("the answer of the origin");
+}
+
+fn a_reload_changes_which_names_are_passed_on(io: Io) {
+    let site = Site::new();
+    let (shop, far) = (here(), named(&site, &["a.wild.test"], "passed on"));
+    let proxy = mixed(&site, io, &shop, &far, "");
+    assert_eq!(answers(&site, &proxy, "a.wild.test"), "ended here");
+    let line = proxy.reload(yaml(&site, &shop, &far, ", passthrough: { a.wild.test: far }"));
+    assert!(line.contains("reloaded"), "{line}");
+    assert_eq!(answers(&site, &proxy, "a.wild.test"), "passed on");
 }

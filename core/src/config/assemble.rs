@@ -1,7 +1,7 @@
 //! What a file says → a [`Config`]: names become indices, texts become addresses, and what does not fit together is an
 //! error at its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ringway_policies::policy::{Level, PolicyConfig};
@@ -20,8 +20,8 @@ use super::settings::{Id, Setting};
 use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
 use super::{
-    ClusterConfig, Config, EndpointConfig, EndpointTraits, ListenerConfig, RouteConfig, Sources, Targets,
-    built,
+    ClusterConfig, Config, EndpointConfig, EndpointTraits, ListenerConfig, RouteConfig, ServerNames, Sources,
+    Targets, TcpConfig, built,
 };
 use crate::io::Address;
 use crate::tls::ClientTls;
@@ -124,6 +124,12 @@ impl<'a> Assembly<'a> {
             built.policies =
                 policies::build(&listener.policies, Level::Listener, &name, self.file, self.findings);
             self.tcp(listener, &path, clusters, &mut built);
+            if !listener.passthrough.is_empty() {
+                let names =
+                    self.server_names(&listener.passthrough, format!("{path}.tls.passthrough"), clusters);
+                let idle_timeout = view.duration(Id::TcpIdleTimeout);
+                built.passthrough = Some(TcpConfig { idle_timeout, cluster: None, names });
+            }
             listeners.push(Arc::new(built));
         }
         (listeners, names)
@@ -148,33 +154,41 @@ impl<'a> Assembly<'a> {
         }
         let to = listener.tcp_to.as_ref();
         tcp.cluster = to.and_then(|to| clusters.find(self.file, format!("{path}.tcp.to"), to, self.findings));
+        tcp.names = self.server_names(&listener.tcp_sni, format!("{path}.tcp.sni"), clusters);
+    }
+
+    /// Server names and their clusters.
+    fn server_names(
+        &mut self,
+        written: &[(At<String>, At<String>)],
+        key: String,
+        clusters: &Names<'a>,
+    ) -> ServerNames {
         let mut names: Vec<(String, usize)> = Vec::new();
-        for (name, to) in &listener.tcp_sni {
-            let (place, key) = (self.file.place(name.at), format!("{path}.tcp.sni"));
+        let mut seen = HashSet::new();
+        for (name, to) in written {
+            let place = self.file.place(name.at);
             let cluster = clusters.find(self.file, key.clone(), to, self.findings);
             match grammar::host_pattern(&name.value) {
-                Ok(host) if names.iter().any(|(other, _)| *other == host) => {
-                    self.findings.push(ConfigError::new(
-                        place,
-                        key,
-                        format!("{} is here twice", quote(&host)),
-                    ));
+                Ok(host) if !seen.insert(host.clone()) => {
+                    let problem = format!("{} is here twice", quote(&host));
+                    self.findings.push(ConfigError::new(place, key.clone(), problem));
                 }
                 Ok(host) => names.extend(cluster.map(|cluster| (host, cluster))),
                 Err(mismatch) => {
-                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&name.value));
+                    let error =
+                        ConfigError::mismatch(place, key.clone(), mismatch.expected, quote(&name.value));
                     self.findings.push(error.hint(mismatch.hint));
                 }
             }
         }
-        match built::ServerNames::build(names) {
-            Ok(names) => tcp.names = names,
+        ServerNames::build(names).unwrap_or_else(|_| {
             // Twice or without meaning: the checks above have said so.
-            Err(index) => {
-                let key = format!("{path}.tcp.sni[{index}]");
-                self.findings.push(ConfigError::new(self.file.place(listener.at), key, "no usable name"));
-            }
-        }
+            let place =
+                written.first().map_or_else(|| self.file.whole(), |(name, _)| self.file.place(name.at));
+            self.findings.push(ConfigError::new(place, key, "no usable name"));
+            ServerNames::default()
+        })
     }
 
     fn client_tls(

@@ -207,6 +207,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             names: ServerNames::default(),
         }),
         tls: None,
+        passthrough: None,
         policies: Vec::new(),
         redirect_to_https: match view.word(Id::RedirectToHttps) {
             Some("true") => Some(443),

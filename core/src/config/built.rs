@@ -151,13 +151,25 @@ pub struct ListenerConfig {
     pub tcp: Option<TcpConfig>,
     /// `None`: plain text.
     pub tls: Option<Arc<ServerTls>>,
+    /// Server names whose connections are passed on with the TLS that they bring, where all others have it ended here.
+    pub passthrough: Option<TcpConfig>,
     /// Requests without TLS are sent to this port with it.
     pub redirect_to_https: Option<u16>,
     /// Policies of its requests.
     pub policies: Vec<PolicyConfig>,
 }
 
-/// What a listener with `protocol: tcp` does.
+impl ListenerConfig {
+    /// Whether connections for a server name (lower case) are passed on. The more exact of two patterns decides: a name
+    /// before a wildcard, a longer wildcard before a shorter one, and of two alike what is passed on before a certificate.
+    pub fn passes_on(&self, server_name: &str) -> bool {
+        let (Some(passthrough), Some(tls)) = (&self.passthrough, &self.tls) else { return false };
+        let passed = passthrough.names.exactness(server_name);
+        passed.is_some() && passed >= tls.exactness(server_name)
+    }
+}
+
+/// Where a listener passes connections on to.
 #[derive(Debug, Clone)]
 pub struct TcpConfig {
     /// How long a connection may be silent in both directions.
@@ -195,7 +207,16 @@ impl ServerNames {
 
     /// The cluster of a server name: that of the name itself before that of the longest `*.` pattern.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.table.find(name.as_bytes()).and_then(|index| self.names.get(index)).map(|(_, cluster)| *cluster)
+        self.get(name).map(|(_, cluster)| *cluster)
+    }
+
+    /// How much of a server name its pattern says, in bytes from the right; `None` where there is no pattern for it.
+    pub fn exactness(&self, name: &str) -> Option<usize> {
+        self.get(name).map(|(pattern, _)| pattern.strip_prefix("*.").unwrap_or(pattern).len())
+    }
+
+    fn get(&self, name: &str) -> Option<&(String, usize)> {
+        self.table.find(name.as_bytes()).and_then(|index| self.names.get(index))
     }
 }
 

@@ -12,7 +12,7 @@ use super::settings::{Id, Setting};
 use super::tree::SourceFile;
 use super::units::{format_duration, format_size};
 use super::value::Value;
-use super::{ClusterConfig, Config, ProcessConfig, UpstreamProtocol};
+use super::{ClusterConfig, Config, ListenerConfig, ProcessConfig, RouteConfig, UpstreamProtocol};
 use crate::io::Address;
 
 /// Names looked at for a suggestion.
@@ -253,11 +253,12 @@ pub(super) fn warnings(
         }
     }
     for (index, listener) in config.listeners.iter().enumerate() {
-        let Some(tcp) = &listener.tcp else { continue };
-        served[index] = true;
-        for cluster in tcp.cluster.into_iter().chain(tcp.names.iter().map(|(_, cluster)| cluster)) {
-            if let Some(used) = used.get_mut(cluster) {
-                *used = true;
+        served[index] |= listener.tcp.is_some();
+        for tcp in listener.tcp.iter().chain(&listener.passthrough) {
+            for cluster in tcp.cluster.into_iter().chain(tcp.names.iter().map(|(_, cluster)| cluster)) {
+                if let Some(used) = used.get_mut(cluster) {
+                    *used = true;
+                }
             }
         }
     }
@@ -284,7 +285,56 @@ pub(super) fn warnings(
                 format!("no route is on the listener {}: every request gets 404", quote(&listener.name)),
             );
         }
+        if let Some(host) = never_shown(listener) {
+            let problem =
+                format!("connections for {host} are passed on: the certificate for it is never shown");
+            warn("listeners", index, problem);
+        }
     }
+    for (index, problem) in uncovered(config) {
+        let (place, key) = place("routes", index);
+        let warning = ConfigError::new(place, format!("{key}.hosts"), problem).warning();
+        findings.push(warning.hint("add one, or put the route on other `listeners`".to_owned()));
+    }
+}
+
+/// A host of a certificate whose connections are passed on.
+fn never_shown(listener: &ListenerConfig) -> Option<&str> {
+    let (passthrough, tls) = listener.passthrough.as_ref().zip(listener.tls.as_ref())?;
+    // Any label does for the asterisk.
+    let same = |name: &str| tls.exactness(&name.replacen('*', "any", 1)) == passthrough.names.exactness(name);
+    passthrough.names.iter().map(|(name, _)| name).find(|name| same(name))
+}
+
+/// Routes on listeners with TLS where no certificate is for one of their hosts, by their index, and what is said about each.
+pub(crate) fn uncovered(config: &Config) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (index, route) in config.routes.iter().enumerate().filter(|(_, route)| !route.hosts.is_empty()) {
+        for (at, listener) in config.listeners.iter().enumerate() {
+            if route.listeners.is_empty() || route.listeners.contains(&at) {
+                found.extend(uncovered_on(listener, route).map(|problem| (index, problem)));
+            }
+        }
+    }
+    found
+}
+
+fn uncovered_on(listener: &ListenerConfig, route: &RouteConfig) -> Option<String> {
+    let tls = listener.tls.as_ref().filter(|_| listener.tcp.is_none())?;
+    // The certificate of a workload is for no host; its clients look for its identity.
+    if tls.settings().workload.is_some() {
+        return None;
+    }
+    let ended_here = |host: &&String| !listener.passes_on(host);
+    let mut hosts = route.hosts.iter().filter(ended_here).filter(|host| !tls.may_cover(host));
+    let (first, more) = (hosts.next()?, hosts.count());
+    let name = quote(&listener.name);
+    let others = if more > 0 { format!(", nor for {more} more of these hosts") } else { String::new() };
+    let shown = match tls.settings().strict_sni {
+        true => "clients are turned away",
+        false => "clients are shown one that is for another host",
+    };
+    Some(format!("no certificate of the listener {name} is for {first}{others}: {shown}"))
 }
 
 /// Values of one listener or cluster, or of the defaults, that are probably not meant.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::layer::{Own, View};
 use super::settings::{Scope, Setting};
 use super::value::{Kind, Value};
-use super::{Config, EndpointConfig, Targets};
+use super::{Config, EndpointConfig, ServerNames, Targets};
 
 static NOTHING_OWN: Own = Own::new();
 
@@ -26,10 +26,10 @@ impl Config {
                 item.insert("bind".to_owned(), json!(listener.bind.to_string()));
                 if let Some(tcp) = &listener.tcp {
                     item.insert("tcp.to".to_owned(), json!(self.cluster_name(tcp.cluster)));
-                    let names = tcp.names.iter().map(|(name, cluster)| {
-                        (name.to_owned(), json!(self.cluster_name(Some(cluster))))
-                    });
-                    item.insert("tcp.sni".to_owned(), Json::Object(names.collect()));
+                    item.insert("tcp.sni".to_owned(), self.show_names(&tcp.names));
+                }
+                if let Some(passthrough) = &listener.passthrough {
+                    item.insert("tls.passthrough".to_owned(), self.show_names(&passthrough.names));
                 }
                 item
             }),
@@ -55,6 +55,12 @@ impl Config {
         });
         self.sources.secrets.hide_json(&mut dump);
         dump
+    }
+
+    /// Server names, each with the name of its cluster.
+    fn show_names(&self, names: &ServerNames) -> Json {
+        let each = names.iter().map(|(name, to)| (name.to_owned(), json!(self.cluster_name(Some(to)))));
+        Json::Object(each.collect())
     }
 
     /// The name of one cluster, or the list with the weights in force.

@@ -50,6 +50,7 @@ mod value;
 
 pub use balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyConfig};
 pub use built::*;
+pub(crate) use check::uncovered;
 pub use diff::{Change, KeyChange, What};
 pub use error::{ConfigError, Place, Severity, did_you_mean};
 pub use health::{HealthKind, HttpHealth};

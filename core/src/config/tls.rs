@@ -7,11 +7,11 @@ use ringway_policies::spiffe::SpiffePattern;
 
 use super::error::{ConfigError, Findings, Place, quote};
 use super::file::{At, FileClientAuth, FileTls};
-use super::layer::View;
+use super::layer::{Origin, View};
 use super::settings::{Id, Setting};
 use super::tree::{Mark, SourceFile};
 use super::{ClusterConfig, UpstreamProtocol};
-use super::{grammar, identity};
+use super::{build, grammar, identity};
 use crate::tls::{
     self, CertificateFiles, ClientAuthConfig, ClientAuthMode, ClientTls, ClientTlsConfig, Part, ServerTls,
     ServerTlsConfig, TicketConfig, TlsProblem, TlsVersion, UpstreamVerify,
@@ -64,13 +64,19 @@ pub(super) fn server(
     tls
 }
 
-/// What is said about clients' certificates and leads nowhere.
+/// What is said and leads nowhere.
 fn useless(settings: &ServerTlsConfig, view: &View<'_>, at: &Where<'_>, findings: &mut Findings) {
     let auth = &settings.client_auth;
     let own = || settings.certificates.iter().filter_map(|files| files.client_auth.as_ref());
     let asks = auth.mode != ClientAuthMode::None || own().any(|own| own.mode != ClientAuthMode::None);
     if auth.mode != ClientAuthMode::None && auth.ca.is_empty() && settings.workload.is_none() {
         findings.push(at.error(Id::TlsClientAuth, view, NOBODY_TRUSTED).hint(NOBODY_HINT.to_owned()));
+    }
+    for id in [Id::TlsHsts, Id::TlsClientForward] {
+        if build::speaks_tcp(view) && view.own.get(id).is_some() {
+            let problem = "has no effect on a listener of TCP, which reads and writes no headers";
+            findings.push(at.error(id, view, problem));
+        }
     }
     let given = [
         (Id::TlsClientCa, !auth.ca.is_empty()),
@@ -199,6 +205,10 @@ fn server_settings(
     certificates: Vec<CertificateFiles>,
 ) -> ServerTlsConfig {
     let mut alpn = view.tokens(Id::TlsAlpn);
+    // What is spoken over TCP is not known, unless somebody says so.
+    if build::speaks_tcp(view) && view.get(Id::TlsAlpn).1 == Origin::Default {
+        alpn.clear();
+    }
     // Nobody is told of a protocol that is not spoken.
     alpn.retain(|name| name != "h2" || view.bool(Id::Http2));
     ServerTlsConfig {
@@ -350,6 +360,7 @@ fn client_settings(view: &View<'_>, protocol: UpstreamProtocol) -> ClientTlsConf
             (_, UpstreamProtocol::Http2) => own(&["h2"]),
             (_, UpstreamProtocol::Auto) => own(&["h2", "http/1.1"]),
         },
+        tunnel_alpn: view.tokens(Id::UpstreamTlsAlpn),
         verify: match view.word(Id::UpstreamTlsVerify) {
             Some("none") => UpstreamVerify::None,
             Some("no_name") => UpstreamVerify::NoName,

@@ -1,9 +1,10 @@
 //! The certificates of a configuration: how long each is good for.
 
 use super::Finding;
-use crate::config::{Config, ConfigSource};
+use crate::config::{Config, ConfigSource, uncovered};
 use crate::tls::CertificateFacts;
 
+const NAME: &str = "certificate";
 const DAY_SECS: i64 = 86_400;
 /// A renewal that has not happened by now has probably failed.
 const DAYS_GOOD: i64 = 14;
@@ -20,8 +21,8 @@ pub(super) fn all(source: &ConfigSource, now: i64) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
-        for (files, facts) in tls.settings().certificates.iter().zip(&tls.certificates()) {
-            findings.push(of(&files.cert.display().to_string(), facts, now));
+        for (file, facts) in tls.certificate_files() {
+            findings.push(of(&file.display().to_string(), &facts, now));
         }
     }
     for cluster in &config.clusters {
@@ -30,11 +31,13 @@ pub(super) fn all(source: &ConfigSource, now: i64) -> Vec<Finding> {
             findings.push(of(&files.cert.display().to_string(), &facts, now));
         }
     }
+    for (_, problem) in uncovered(&config) {
+        findings.push(Finding::warn(NAME, problem, "add one, or put the route on other listeners"));
+    }
     findings
 }
 
 fn of(file: &str, facts: &CertificateFacts, now: i64) -> Finding {
-    const NAME: &str = "certificate";
     let days = (facts.not_after - now) / DAY_SECS;
     let names = if facts.dns.is_empty() { facts.subject.clone() } else { facts.dns.join(", ") };
     if facts.not_after < now {

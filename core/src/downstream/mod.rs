@@ -161,7 +161,8 @@ pub fn serve(worker: Rc<Worker>, mut conn: Downstream) -> impl Future<Output = (
                 None => return,
             }
         }
-        if conn.listener(&worker.view()).is_some_and(|(_, config)| config.tcp.is_some()) {
+        let speaks_tcp = |(_, config): (usize, &ListenerConfig)| config.tcp.is_some();
+        if agreed == Agreed::Passthrough || conn.listener(&worker.view()).is_some_and(speaks_tcp) {
             return Box::pin(tcp::serve(worker, conn)).await;
         }
         if agreed == Agreed::Http2 {

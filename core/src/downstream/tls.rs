@@ -15,7 +15,7 @@ use super::{Downstream, close};
 use crate::acme;
 use crate::error::Reason;
 use crate::handshakes::Side;
-use crate::io as rt;
+use crate::io::{self as rt, Chunk};
 use crate::reply;
 use crate::tls::ServerTls;
 use crate::transport::HandshakeError;
@@ -33,6 +33,8 @@ pub(super) enum Agreed {
     Http2,
     /// HTTP/1.1; HTTP/2 by its preface, where the client named no protocol.
     Http1,
+    /// TLS with somebody else, to whom the connection is passed on. Its hello is in `conn.unread`.
+    Passthrough,
 }
 
 /// Why a client is not served.
@@ -78,7 +80,11 @@ async fn handshake(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> R
     }
     let _open = Open::new(worker);
     let within = secure(worker, conn, tls);
-    rt::timeout_at(now + settings.handshake_timeout, within).await.map_err(|_| Refused::TimedOut)??;
+    let ended_here =
+        rt::timeout_at(now + settings.handshake_timeout, within).await.map_err(|_| Refused::TimedOut)??;
+    if !ended_here {
+        return Ok(Agreed::Passthrough);
+    }
     let facts = conn.stream.tls().ok_or(Refused::Silent)?;
     // A session that is resumed has the certificate of before, at which nobody has looked again.
     if facts.resumed && facts.peer().is_some_and(|peer| peer.has_expired(worker.wall(now))) {
@@ -99,8 +105,13 @@ async fn handshake(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> R
     }
 }
 
-async fn secure(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> Result<(), Refused> {
+/// Makes the handshake. `false`: the connection is to be passed on, with the hello that is in `conn.unread`.
+async fn secure(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> Result<bool, Refused> {
     let (first, hello) = receive_hello(conn).await?;
+    if is_passed_on(worker, conn, &hello) {
+        conn.unread = Some(Chunk::from(first));
+        return Ok(false);
+    }
     let places = Rc::clone(&conn.owner.open.slot.handshakes);
     let _place = places.take(tls.settings().handshakes_max).await;
     let authority = Some(&hello.alpn).filter(|offered| acme::is_validation(offered));
@@ -110,7 +121,13 @@ async fn secure(worker: &Worker, conn: &mut Downstream, tls: &ServerTls) -> Resu
     let name = hello.server_name.map(String::into_boxed_str);
     let turn = async || worker.turns.take(Side::Downstream).await;
     conn.stream.secure(handshake, &first, name, turn).await?;
-    Ok(())
+    Ok(true)
+}
+
+fn is_passed_on(worker: &Worker, conn: &Downstream, hello: &ClientHello) -> bool {
+    let view = worker.view();
+    let name = hello.server_name.as_deref();
+    name.zip(conn.listener(&view)).is_some_and(|(name, (_, config))| config.passes_on(name))
 }
 
 /// Receives until the hello is whole: the bytes, and what it says.

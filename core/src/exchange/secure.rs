@@ -14,7 +14,7 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// [`Reason::MisdirectedRequest`] where the host has another certificate or asks its clients for one, which was not
-    /// what the handshake was about (CVE-2025-23419); [`Reason::RedirectToHttps`] where the listener wants TLS.
+    /// what the handshake was about (CVE-2025-23419), or where connections for it are passed on; [`Reason::RedirectToHttps`] where the listener wants TLS.
     pub(super) fn check_tls(&self) -> Result<(), Failure> {
         if self.listener.tls.is_none() && self.listener.redirect_to_https.is_none() {
             return Ok(());
@@ -25,7 +25,10 @@ impl Exchange<'_> {
             let host = std::str::from_utf8(host).unwrap_or("?");
             // The same host, fully qualified (RFC 3986, 3.2.2); names of certificates have no dot at the end.
             let host = host.strip_suffix('.').unwrap_or(host);
-            if tls.is_misdirected(facts.server_name.as_deref(), host) {
+            // A wildcard of ours may cover a host whose handshakes are for somebody else.
+            let passed_on =
+                self.listener.passthrough.is_some() && self.listener.passes_on(&host.to_ascii_lowercase());
+            if passed_on || tls.is_misdirected(facts.server_name.as_deref(), host) {
                 return Err(Reason::MisdirectedRequest.into());
             }
         }

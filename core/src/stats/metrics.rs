@@ -4,6 +4,7 @@
 //! workers. Labels come from the configuration and from closed lists only: a client cannot make a new series.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use super::counter::{Kind, Row};
@@ -20,7 +21,7 @@ use super::{ProcessStats, Stats};
 use crate::access_log::LogStats;
 use crate::config::Config;
 use crate::error::{REASONS, Reason};
-use crate::tls::{CertificateFacts, CertificateFiles};
+use crate::tls::CertificateFacts;
 
 /// Value of `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -92,21 +93,21 @@ pub fn certificates(config: &Config) -> String {
     let mut text = Text { out: String::new() };
     let help = "End of the validity of a certificate, in seconds since the epoch";
     text.family("certificate_expiry_timestamp_seconds", "gauge", help);
-    let mut sample = |kind: &str, name: &str, files: &CertificateFiles, facts: &CertificateFacts| {
-        let labels = format!("{},{}", label(kind, name), label("file", &files.cert.to_string_lossy()));
+    let mut sample = |kind: &str, name: &str, file: &Path, facts: &CertificateFacts| {
+        let labels = format!("{},{}", label(kind, name), label("file", &file.to_string_lossy()));
         let expiry = u64::try_from(facts.not_after).unwrap_or(0);
         text.sample("certificate_expiry_timestamp_seconds", &labels, expiry);
     };
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
-        for (files, facts) in tls.settings().certificates.iter().zip(&tls.certificates()) {
-            sample("listener", &listener.name, files, facts);
+        for (file, facts) in tls.certificate_files() {
+            sample("listener", &listener.name, file, &facts);
         }
     }
     for cluster in &config.clusters {
         let Some(tls) = &cluster.tls else { continue };
         if let (Some(files), Some(facts)) = (&tls.settings().certificate, tls.certificate()) {
-            sample("cluster", &cluster.name, files, &facts);
+            sample("cluster", &cluster.name, &files.cert, &facts);
         }
     }
     text.out

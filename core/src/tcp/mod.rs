@@ -1,7 +1,8 @@
-//! Connections that are passed on as they are: `protocol: tcp`.
+//! Connections that are passed on as they are: `protocol: tcp`, and `tls.passthrough` of listeners that speak HTTP.
 //!
 //! A connection leads to the cluster of its listener or, where the listener has server names, to the one of the name in its
-//! TLS ClientHello, which is read and passed on untouched. It is one exchange to the access log and the statistics.
+//! TLS ClientHello, which is read and passed on untouched; where TLS is ended here, that name is known already. It is one
+//! exchange to the access log and the statistics.
 //!
 //! **Invariant:** a connection holds no generation of the configuration while it carries bytes, so that long ones do not
 //! stand in the way of reloads.
@@ -43,7 +44,10 @@ pub async fn serve(worker: Rc<Worker>, conn: Downstream) {
     let started = rt::now();
     let view = worker.view();
     let Some((listener, config)) = conn.listener(&view) else { return };
-    let Some(tcp) = &config.tcp else { return };
+    // Where the listener has TLS and the connection has not, that is not ended here.
+    let led =
+        if config.tls.is_some() && conn.stream.tls().is_none() { &config.passthrough } else { &config.tcp };
+    let Some(tcp) = led else { return };
     let (idle_timeout, hello_timeout) = (tcp.idle_timeout, config.limits.header_timeout);
     let (stream, _timer, unread, owner) = conn.dismantle();
     let connection = Connection {
@@ -72,7 +76,7 @@ pub async fn serve(worker: Rc<Worker>, conn: Downstream) {
     counted.done();
     match end {
         Ok(()) => {}
-        Err(Reason::ServerNameUnknown) => {
+        Err(Reason::ServerNameUnknown) if stream.tls().is_none() => {
             // The client is still waiting for an answer in the words of TLS.
             if stream.send(Part::Static(UNRECOGNIZED_NAME)).is_ok() {
                 Box::pin(linger(&stream, ALERT_TIMEOUT)).await;
@@ -105,7 +109,11 @@ struct Connection<'a> {
 impl Connection<'_> {
     /// Finds the cluster and connects to one of its endpoints.
     async fn lead(&self, view: &View, tcp: &TcpConfig, hello_by: Instant) -> Result<Upstream, Reason> {
-        let index = if tcp.names.is_empty() {
+        let index = if let Some(facts) = self.down.tls() {
+            let name = facts.server_name.as_deref();
+            self.server_name.replace(name.map(str::to_owned));
+            name.and_then(|name| tcp.names.find(name)).or(tcp.cluster)
+        } else if tcp.names.is_empty() {
             tcp.cluster
         } else {
             let unread = self.unread.take();
@@ -198,7 +206,7 @@ impl Connection<'_> {
             attempts: u32::from(connected.is_some()),
             upstream_reused: false,
             grpc: None,
-            tls: None,
+            tls: self.down.tls().map(|facts| &**facts),
             phases: Phases {
                 wall: self.worker.wall(self.started),
                 started: self.started,

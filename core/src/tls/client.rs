@@ -36,6 +36,8 @@ pub struct ClientTlsConfig {
     /// The name that is asked for and verified; `None`: that of the endpoint.
     pub server_name: Option<String>,
     pub alpn: Vec<String>,
+    /// The same for connections on which the client decides what is spoken (TCP, CONNECT): none, unless somebody says so.
+    pub tunnel_alpn: Vec<String>,
     pub verify: UpstreamVerify,
     /// Where there are any, they are verified instead of the name.
     pub identities: Vec<SpiffePattern>,
@@ -57,6 +59,7 @@ struct Current {
     rustls: Arc<ClientConfig>,
     /// Offers HTTP/1.1 only.
     http1: Arc<ClientConfig>,
+    tunnel: Arc<ClientConfig>,
     certificate: Option<CertificateFacts>,
     /// What the files looked like before they were read.
     stamps: Vec<Stamp>,
@@ -94,6 +97,11 @@ impl ClientTls {
     /// The same, offering HTTP/1.1 only: for requests that need a connection of their own, such as upgrades.
     pub fn config_http1(&self) -> Arc<ClientConfig> {
         self.current().http1.clone()
+    }
+
+    /// The same for a connection on which the client decides what is spoken.
+    pub fn config_tunnel(&self) -> Arc<ClientConfig> {
+        self.current().tunnel.clone()
     }
 
     /// What the file says.
@@ -203,7 +211,10 @@ fn read(settings: &ClientTlsConfig, problems: &mut Problems) -> Option<Current> 
     };
     let mut http1 = config.clone();
     http1.alpn_protocols = provider::alpn(&["http/1.1".to_owned()]);
-    Some(Current { rustls: Arc::new(config), http1: Arc::new(http1), certificate, stamps })
+    let mut tunnel = config.clone();
+    tunnel.alpn_protocols = provider::alpn(&settings.tunnel_alpn);
+    let (rustls, http1, tunnel) = (Arc::new(config), Arc::new(http1), Arc::new(tunnel));
+    Some(Current { rustls, http1, tunnel, certificate, stamps })
 }
 
 /// Verifies endpoints; with whether it does by the bundles of an identity.

@@ -66,6 +66,21 @@ impl HostCertificates {
         self.find(host).is_some()
     }
 
+    /// How much of a host (lower case) the pattern says that covers it, in bytes from the right.
+    pub fn exactness(&self, host: &str) -> Option<usize> {
+        if self.exact.contains_key(host) {
+            return Some(host.len());
+        }
+        let (_, parent) = host.split_once('.')?;
+        self.wildcard.contains_key(parent).then_some(parent.len())
+    }
+
+    /// Whether hosts below this domain (lower case) have certificates of their own.
+    pub fn has_below(&self, domain: &str) -> bool {
+        let below = |host: &String| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        self.exact.keys().any(below) || self.wildcard.keys().any(below)
+    }
+
     /// What clients get that ask for this host (lower case), or for none.
     pub fn select(&self, host: Option<&str>) -> &Selected {
         host.and_then(|host| self.find(host)).unwrap_or(&self.default)

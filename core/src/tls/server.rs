@@ -214,9 +214,40 @@ impl ServerTls {
         self.current().certificates.clone()
     }
 
+    /// The files of certificates, each with the facts of what is in force of it: those of the configuration, and the one of
+    /// an authority once it was issued.
+    pub fn certificate_files(&self) -> Vec<(&Path, CertificateFacts)> {
+        let given = self.settings.certificates.iter().map(|files| &files.cert);
+        let issued = self.settings.acme.iter().map(|acme| &acme.file);
+        given.chain(issued).map(PathBuf::as_path).zip(self.certificates()).collect()
+    }
+
     /// Whether a certificate of the listener is for this host (lower case, without a port).
     pub fn covers(&self, host: &str) -> bool {
         self.current().hosts.covers(host)
+    }
+
+    /// How much of a host (lower case, without a port) the name in a certificate says that is for it, in bytes from the
+    /// right; `None` where no certificate is for it. One that is still to be issued counts, so that it can be.
+    pub fn exactness(&self, host: &str) -> Option<usize> {
+        let ordered =
+            self.settings.acme.as_ref().is_some_and(|acme| acme.hosts.iter().any(|name| name == host));
+        if ordered { Some(host.len()) } else { self.current().hosts.exactness(host) }
+    }
+
+    /// Whether clients of a host, or of the hosts that `*.` stands for, may be shown a certificate of theirs.
+    pub fn may_cover(&self, pattern: &str) -> bool {
+        let ordered = self.settings.acme.iter().flat_map(|acme| &acme.hosts);
+        let (current, mut ordered) = (self.current(), ordered.map(String::as_str));
+        match pattern.strip_prefix("*.") {
+            None => current.hosts.covers(pattern) || ordered.any(|host| host == pattern),
+            Some(domain) => {
+                let below = |host: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+                current.hosts.covers(&format!("any.{domain}"))
+                    || current.hosts.has_below(domain)
+                    || ordered.any(below)
+            }
+        }
     }
 
     /// The files whose change changes what clients are shown or whom is trusted.

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use ringway_protocols::message::Method;
+
 use super::pool::{ConnectionMeta, ConnectionPermit};
 use super::{Active, Asked, Breaker, BreakerPermit, Cluster, Held, Place, Spoken, Upstream, connect, tls};
 use crate::config::UpstreamProtocol;
@@ -98,6 +100,7 @@ impl Cluster {
         asked: Asked<'_>,
     ) -> Result<Upstream, Reason> {
         let offer = match self.config.protocol {
+            _ if asked.method == Method::Connect => Offer::Tunnel,
             UpstreamProtocol::Http1 => Offer::All,
             UpstreamProtocol::Http2 | UpstreamProtocol::Auto => Offer::Http1,
         };
@@ -192,6 +195,7 @@ impl Cluster {
             let settings = match offer {
                 Offer::All => tls.config(),
                 Offer::Http1 => tls.config_http1(),
+                Offer::Tunnel => tls.config_tunnel(),
             };
             let secured = rt::timeout_at(deadline, tls::secure(worker, &mut stream, settings, name)).await;
             tls::account(worker, &self.config.name, endpoint, &stream, secured)?;
@@ -207,6 +211,8 @@ enum Offer {
     All,
     /// HTTP/1.1 only: no other would be of use.
     Http1,
+    /// Those that are said to be spoken within connections that clients decide about.
+    Tunnel,
 }
 
 fn has_agreed_on_http2(upstream: &Upstream) -> bool {

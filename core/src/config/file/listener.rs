@@ -18,6 +18,8 @@ pub(in crate::config) struct FileListener {
     pub tcp_to: Option<At<String>>,
     /// `tcp.sni`: names and clusters.
     pub tcp_sni: Vec<(At<String>, At<String>)>,
+    /// `tls.passthrough`: names and clusters.
+    pub passthrough: Vec<(At<String>, At<String>)>,
     /// `None`: plain text.
     pub tls: Option<FileTls>,
     pub policies: Vec<FilePolicy>,
@@ -52,7 +54,7 @@ pub(in crate::config) struct FileClientAuth {
 
 const LISTENER: Structure = Structure {
     scope: Scope::Listener,
-    keys: &["name", "bind", "policies", "tcp.to", "tcp.sni", "tls.certificates"],
+    keys: &["name", "bind", "policies", "tcp.to", "tcp.sni", "tls.certificates", "tls.passthrough"],
     later: &[],
 };
 const CERTIFICATE: &[&str] = &["cert", "key", "ocsp", "hosts", "client_auth"];
@@ -69,6 +71,7 @@ impl Walk<'_> {
             tls: None,
             tcp_to: None,
             tcp_sni: Vec::new(),
+            passthrough: Vec::new(),
             policies: Vec::new(),
             own: Own::default(),
         };
@@ -82,6 +85,7 @@ impl Walk<'_> {
                 "policies" => item.policies = self.policies(&node, &path),
                 "tcp.to" => item.tcp_to = self.text(&node, &path, "the name of one cluster"),
                 "tcp.sni" => item.tcp_sni = self.server_names(&node, &path),
+                "tls.passthrough" => item.passthrough = self.server_names(&node, &path),
                 "tls.certificates" => {
                     let certificates = self.each(&node, &path, CERTIFICATES_MAX, Self::certificate);
                     if let Some(tls) = &mut item.tls {
@@ -102,7 +106,7 @@ impl Walk<'_> {
         Some(item)
     }
 
-    /// `sni: { shop.example.com: shop, "*.example.com": other }`
+    /// Names and clusters: `{ shop.example.com: shop, "*.example.com": other }`
     fn server_names(&mut self, node: &Rc<Node>, path: &str) -> Vec<(At<String>, At<String>)> {
         let mut names = Vec::new();
         let Some(entries) = self.map(node, path) else { return names };

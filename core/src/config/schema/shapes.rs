@@ -67,6 +67,11 @@ pub(super) const LISTENER: &[Key] = &[
     key("tcp.to", TEXT, "The cluster of a listener of TCP."),
     key("tcp.sni", MapOf(&TEXT), "Clusters by the server name of TLS."),
     key("tls.certificates", List(&Object(CERTIFICATE)), "Chosen by the server name."),
+    key(
+        "tls.passthrough",
+        MapOf(&TEXT),
+        "Clusters by server names whose connections are passed on as they are.",
+    ),
 ];
 
 const CERTIFICATE: &[Key] = &[

@@ -56,6 +56,7 @@ fn client_settings(ca: Vec<PathBuf>) -> ClientTlsConfig {
         workload: None,
         server_name: None,
         alpn: names(&["h2"]),
+        tunnel_alpn: Vec::new(),
         verify: UpstreamVerify::Full,
         identities: Vec::new(),
         min_version: TlsVersion::Tls12,
