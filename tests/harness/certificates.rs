@@ -202,6 +202,10 @@ impl Authority {
         self.certificate.pem()
     }
 
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     pub fn der(&self) -> CertificateDer<'static> {
         self.certificate.der().clone()
     }
@@ -213,6 +217,12 @@ impl Authority {
 }
 
 impl Issued {
+    /// The serial number, hexadecimal with two digits for each byte.
+    pub fn serial_hex(&self) -> String {
+        let leading = self.serial.iter().take_while(|byte| **byte == 0).count();
+        self.serial[leading..].iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
     /// Writes `NAME.pem` and `NAME.key`.
     pub fn write(&self, directory: &TempDir, name: &str) -> (PathBuf, PathBuf) {
         (

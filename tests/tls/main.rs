@@ -7,6 +7,7 @@ mod bounds;
 mod clients;
 mod files;
 mod misdirected;
+mod ocsp;
 mod origins;
 mod passthrough;
 mod proxy_protocol;

@@ -16,6 +16,7 @@ use rustls::{Error as RustlsError, InconsistentKeys};
 use zeroize::Zeroizing;
 
 use super::certificate::CertificateFacts;
+use super::ocsp::{self, OcspError, OcspStatus};
 use super::server::ClientAuthConfig;
 
 /// Size of one file: lists of revoked certificates can be large.
@@ -102,6 +103,8 @@ pub(super) struct Loaded {
     pub key: Arc<CertifiedKey>,
     pub facts: CertificateFacts,
     pub chain_facts: Vec<CertificateFacts>,
+    /// When its OCSP response ends, in seconds since 1970.
+    pub stapled_until: Option<i64>,
 }
 
 /// Reads a certificate with its key. `at` is its index in the configuration.
@@ -113,7 +116,7 @@ pub(super) fn certificate(
 ) -> Option<Loaded> {
     let chain = certificates(&files.cert, Part::Cert(at), problems);
     let key = private_key(&files.key, Part::Key(at), problems);
-    let ocsp = files.ocsp.as_ref().map(|path| ocsp(path, at, problems));
+    let response = files.ocsp.as_ref().map(|path| read(path, Part::Ocsp(at), problems));
     let (chain, key) = (chain?, key?);
     let shown = files.cert.display();
     let chain_facts: Vec<_> = chain.iter().filter_map(|der| CertificateFacts::read(der)).collect();
@@ -146,10 +149,11 @@ pub(super) fn certificate(
             return None;
         }
     };
-    if let Some(ocsp) = ocsp {
-        certified.ocsp = Some(ocsp?);
+    let mut stapled_until = None;
+    if let (Some(bytes), Some(path)) = (response, &files.ocsp) {
+        (certified.ocsp, stapled_until) = staple(&bytes?, path, &facts, Part::Ocsp(at), problems)?;
     }
-    Some(Loaded { key: Arc::new(certified), facts, chain_facts })
+    Some(Loaded { key: Arc::new(certified), facts, chain_facts, stapled_until })
 }
 
 /// The certificates of a file, at least one.
@@ -207,17 +211,45 @@ fn private_key(path: &Path, part: Part, problems: &mut Problems) -> Option<Priva
     None
 }
 
-fn ocsp(path: &Path, at: usize, problems: &mut Problems) -> Option<Vec<u8>> {
-    let bytes = read(path, Part::Ocsp(at), problems)?;
-    // OCSPResponse is a SEQUENCE that begins with its status, an ENUMERATED (RFC 6960, 4.2.1).
-    let successful =
-        bytes.first() == Some(&0x30) && bytes.windows(3).take(8).any(|part| part == [0x0a, 1, 0]);
-    if !successful {
-        let text = format!("{} is not a successful OCSP response in DER", path.display());
-        problems.error(Part::Ocsp(at), text, "`openssl ocsp -respout FILE` writes one".to_owned());
-        return None;
+/// An OCSP response that is worth sending, and when it ends. The outer `None`: it is an error.
+fn staple(
+    bytes: &[u8],
+    path: &Path,
+    facts: &CertificateFacts,
+    part: Part,
+    problems: &mut Problems,
+) -> Option<(Option<Vec<u8>>, Option<i64>)> {
+    let shown = path.display();
+    let said = match ocsp::read(bytes, &facts.serial) {
+        Ok(said) => said,
+        Err(OcspError::Unreadable) => {
+            let text = format!("{shown} is not a successful OCSP response in DER");
+            problems.error(part, text, "`openssl ocsp -respout FILE` writes one".to_owned());
+            return None;
+        }
+        Err(OcspError::OtherCertificate) => {
+            // A warning only: a renewed certificate must not wait for its response.
+            let text = format!("the OCSP response in {shown} is about another certificate: it is not sent");
+            problems.warn(part, text, format!("ask about the one with the serial number {}", facts.serial));
+            return Some((None, None));
+        }
+    };
+    let status = match said.status {
+        OcspStatus::Good => None,
+        OcspStatus::Revoked => Some("has been revoked"),
+        OcspStatus::Unknown => Some("is not known to its authority"),
+    };
+    if let Some(status) = status {
+        problems.warn(part, format!("{shown}: the certificate {status}"), None);
     }
-    Some(bytes.to_vec())
+    match said.next_update.filter(|end| *end <= unix_now()) {
+        Some(end) => {
+            let text = format!("the OCSP response in {shown} ended on {}: it is not sent", date(end));
+            problems.warn(part, text, "ask the authority for another one".to_owned());
+            Some((None, None))
+        }
+        None => Some((Some(bytes.to_vec()), said.next_update)),
+    }
 }
 
 /// Roots out of files. A file without any is an error: it never means to trust nobody, or everybody.

@@ -20,6 +20,7 @@ mod certificate;
 mod client;
 mod files;
 mod forward;
+mod ocsp;
 mod provider;
 mod select;
 mod server;

@@ -99,6 +99,8 @@ struct Current {
     own_auths: Vec<Auth>,
     /// For the authority, where it validates by handshakes.
     authority: Option<Arc<ServerConfig>>,
+    /// When the first of the OCSP responses ends that are sent, in seconds since 1970.
+    stapled_until: Option<i64>,
     /// What the files looked like before they were read.
     stamps: Vec<Stamp>,
 }
@@ -260,6 +262,11 @@ impl ServerTls {
         self.current().stamps.clone()
     }
 
+    /// Whether an OCSP response that is sent has ended. `now` is in seconds since 1970.
+    pub(super) fn has_lapsed(&self, now: i64) -> bool {
+        self.current().stapled_until.is_some_and(|end| end <= now)
+    }
+
     /// Reads the files again, with the ticket keys of what was in force before a reload.
     ///
     /// # Errors
@@ -315,7 +322,7 @@ fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Pro
     let stamps = watch::stamps(&settings.files());
     let provider = provider::provider(&settings.cipher_suites, &settings.groups);
     let mut hosts = HostCertificates::new(settings.strict_sni);
-    let (mut facts, mut auths) = (Vec::new(), 0);
+    let (mut facts, mut auths, mut stapled_until) = (Vec::new(), 0, None);
     for (at, files) in settings.certificates.iter().enumerate() {
         auths += usize::from(files.client_auth.is_some());
         let auth = if files.client_auth.is_some() { auths } else { 0 };
@@ -327,6 +334,7 @@ fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Pro
             problems.error(Part::Cert(at), text, None);
         }
         facts.push(loaded.facts);
+        stapled_until = [stapled_until, loaded.stapled_until].into_iter().flatten().min();
     }
     if let Some(loaded) = settings.acme.as_ref().and_then(|acme| issued(acme, &provider)) {
         // A certificate of the file that is for the same host comes first.
@@ -339,7 +347,7 @@ fn read(settings: &ServerTlsConfig, before: Option<&Current>, problems: &mut Pro
         facts.push(identity.facts.clone());
     }
     let current = build(settings, &provider, hosts, facts, before, problems)?;
-    Some(Current { stamps, ..current })
+    Some(Current { stamps, stapled_until, ..current })
 }
 
 /// What an authority has issued. Not yet, or nothing that can be used: it will be ordered anew.
@@ -380,6 +388,7 @@ fn build(
         auth,
         own_auths,
         authority,
+        stapled_until: None,
         stamps: Vec::new(),
     })
 }

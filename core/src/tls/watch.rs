@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::files::TlsProblem;
+use super::files::{TlsProblem, unix_now};
 use crate::config::Config;
 
 /// What a file looked like; `None` where it was not there.
@@ -51,13 +51,15 @@ impl Watcher {
         for listener in &config.listeners {
             let Some(tls) = &listener.tls else { continue };
             let of = format!("listener {}", listener.name);
-            let look = Look { files: &tls.files(), in_force: tls.stamps(), reread: &|| tls.reread() };
+            let (files, in_force, lapsed) = (&tls.files()[..], tls.stamps(), tls.has_lapsed(unix_now()));
+            let look = Look { files, in_force, lapsed, reread: &|| tls.reread() };
             now.insert(of.clone(), self.follow(of, &look, &mut swaps));
         }
         for cluster in &config.clusters {
             let Some(tls) = &cluster.tls else { continue };
             let of = format!("cluster {}", cluster.name);
-            let look = Look { files: &tls.files(), in_force: tls.stamps(), reread: &|| tls.reread() };
+            let (files, in_force, lapsed) = (&tls.files()[..], tls.stamps(), false);
+            let look = Look { files, in_force, lapsed, reread: &|| tls.reread() };
             now.insert(of.clone(), self.follow(of, &look, &mut swaps));
         }
         // Those of listeners and clusters that are gone are forgotten.
@@ -65,13 +67,14 @@ impl Watcher {
         swaps
     }
 
-    /// Reads the files again where they differ from those in force and have been still since the last look.
+    /// Reads the files again where they differ from those in force, or those have ended, and have been still since the last
+    /// look.
     fn follow(&mut self, of: String, look: &Look<'_>, swaps: &mut Vec<Swap>) -> Seen {
         let now = stamps(look.files);
         let before = self.seen.remove(&of);
         let still = before.as_ref().is_some_and(|before| before.last == now);
         let mut failed = before.and_then(|before| before.failed).filter(|failed| *failed == now);
-        if still && now != look.in_force && failed.is_none() {
+        if still && (now != look.in_force || look.lapsed) && failed.is_none() {
             let result = (look.reread)();
             failed = result.is_err().then(|| now.clone());
             swaps.push(Swap { of, result });
@@ -85,6 +88,8 @@ struct Look<'a> {
     files: &'a [&'a Path],
     /// What they looked like when they were read.
     in_force: Vec<Stamp>,
+    /// Something of them has ended: what they say now is something else than it was.
+    lapsed: bool,
     reread: &'a dyn Fn() -> Result<Vec<TlsProblem>, Vec<TlsProblem>>,
 }
 

@@ -2,7 +2,8 @@
 
 use rcgen::{CustomExtension, IsCa, KeyPair, SanType, date_time_ymd};
 
-use super::super::{CertificateFacts, ClientAuthMode, ServerTls};
+use super::super::ocsp::tests::{response, single};
+use super::super::{CertificateFacts, ClientAuthMode, ServerTls, TlsProblem};
 use super::authority::{Authority, Directory, files, host, short, uri};
 use super::{client_auth, server_settings};
 
@@ -14,16 +15,12 @@ fn problems(directory: &Directory, name: &str, pair: (String, String)) -> Vec<St
         Ok(_) => warnings,
         Err(problems) => problems,
     };
-    found
-        .iter()
-        .map(|problem| {
-            format!(
-                "{}: {}",
-                if problem.warning { "warning" } else { "error" },
-                short(&problem.text, directory)
-            )
-        })
-        .collect()
+    said(&found, directory)
+}
+
+fn said(found: &[TlsProblem], directory: &Directory) -> Vec<String> {
+    let kind = |problem: &TlsProblem| if problem.warning { "warning" } else { "error" };
+    found.iter().map(|problem| format!("{}: {}", kind(problem), short(&problem.text, directory))).collect()
 }
 
 #[test]
@@ -180,4 +177,47 @@ fn a_subject_stays_one_line() {
     });
     let subject = facts(&pem).subject;
     assert!(subject.bytes().all(|c| c == b' ' || c.is_ascii_graphic()), "{subject}");
+}
+
+#[test]
+fn an_ocsp_response_that_no_client_would_take_is_not_sent() {
+    let (directory, ca) = (Directory::new(), Authority::new("root"));
+    let serial = |params: &mut rcgen::CertificateParams| {
+        host("shop.test")(params);
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x2a]));
+    };
+    let good = |serial: u8, until| response(&[single(&[serial], 0, until)], false);
+    for (name, bytes, want, lapses) in [
+        ("good", good(0x2a, Some("29990101000000Z")), None, true),
+        ("endless", good(0x2a, None), None, false),
+        (
+            "old",
+            good(0x2a, Some("20200101000000Z")),
+            Some("warning: the OCSP response in old.ocsp ended on 2020-01-01"),
+            false,
+        ),
+        (
+            "other",
+            good(7, None),
+            Some("warning: the OCSP response in other.ocsp is about another certificate: it is not sent"),
+            false,
+        ),
+        (
+            "revoked",
+            response(&[single(&[0x2a], 1, None)], true),
+            Some("warning: revoked.ocsp: the certificate has been revoked"),
+            false,
+        ),
+        ("text", b"hello".to_vec(), Some("error: text.ocsp is not a successful OCSP response in DER"), false),
+    ] {
+        let mut of = files(&directory, name, ca.issue(serial));
+        of.ocsp = Some(directory.write(&format!("{name}.ocsp"), bytes));
+        let mut found = Vec::new();
+        let loaded =
+            ServerTls::load(server_settings(vec![of]), &mut found).map_err(|errors| found.extend(errors));
+        let found = said(&found, &directory);
+        let told = found.iter().any(|line| want.is_some_and(|want| line.starts_with(want)));
+        assert_eq!((told, found.is_empty()), (want.is_some(), want.is_none()), "{name}: {found:?}");
+        assert_eq!(loaded.is_ok_and(|tls| tls.has_lapsed(i64::MAX)), lapses, "{name}");
+    }
 }
