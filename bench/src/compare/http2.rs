@@ -191,32 +191,38 @@ impl Load<'_> {
         let rest = ["--duration", &duration, "--json", &written, &url];
         let streams =
             ["--streams".to_owned(), streams].into_iter().take(if protocol == "http1" { 0 } else { 2 });
-        let args = args.into_iter().map(String::from).chain(streams).chain(more);
+        let open_loop = self.workload == Workload::TlsFlood;
+        let rate = ["--rate".to_owned(), self.args.rate.to_string()].into_iter().filter(|_| open_loop);
+        let args = args.into_iter().map(String::from).chain(streams).chain(rate).chain(more);
         let args: Vec<_> = args.chain(rest.map(String::from)).map(Into::into).collect();
         let printed = child::output(&std::env::current_exe()?, &args, self.cpu)?;
-        let text = fs::read_to_string(&json).map_err(|error| {
-            io::Error::other(format!("the load tester wrote nothing ({error}): {printed}"))
-        })?;
-        fs::remove_file(&json)?;
-        serde_json::from_str(&text).map_err(|error| io::Error::other(format!("load tester: {error}: {text}")))
+        read_said(&json, &printed)
     }
+}
+
+/// Takes what the load tester has written; `printed` is shown where that is nothing.
+pub(super) fn read_said(json: &Path, printed: &str) -> io::Result<Said> {
+    let text = fs::read_to_string(json)
+        .map_err(|error| io::Error::other(format!("the load tester wrote nothing ({error}): {printed}")))?;
+    fs::remove_file(json)?;
+    serde_json::from_str(&text).map_err(|error| io::Error::other(format!("load tester: {error}: {text}")))
 }
 
 /// What the load tester writes, as far as it is shown here.
 #[derive(Debug, Deserialize)]
-struct Said {
-    summary: Summary,
+pub(super) struct Said {
+    pub(super) summary: Summary,
     latency: Latency,
     errors: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Summary {
+pub(super) struct Summary {
     requests: u64,
-    seconds: f64,
+    pub(super) seconds: f64,
     requests_per_second: f64,
     body_bytes: u64,
-    connects: u64,
+    pub(super) connects: u64,
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -13,9 +13,10 @@ use ringway_loadtest::report::Report;
 use ringway_loadtest::slow_read::SlowReadReport;
 
 use super::child::{self, Running};
+use super::flood::{Flood, Flooded};
 use super::http2::{Files, Load, Shape, Sides};
 use super::peers::{Peer, Place};
-use super::tls::{self, Certificate, KeyKind, Tls};
+use super::tls::{self, Certificate, Tls};
 use super::{CompareArgs, Workload};
 
 /// The proxies that run, and where.
@@ -35,6 +36,8 @@ struct Proxy {
     peer: Peer,
     running: Running,
     listen: SocketAddr,
+    /// A second listener, where the workload has one.
+    beside: SocketAddr,
     /// After the start, before any traffic.
     started: Memory,
 }
@@ -61,23 +64,23 @@ impl<'a> Bench<'a> {
             return Err(io::Error::other("expected two CPUs: one for the proxy, one for client and origin"));
         };
         let dir = TemporaryFolder::new()?;
-        let kind = if let Tls::Client(kind) = sides.tls { kind } else { KeyKind::EcdsaP256 };
-        let certificate = Certificate::make(kind, &dir.0)?;
+        let certificate = Certificate::make(sides.tls.key(), &dir.0)?;
         let origin = free_address()?;
         Ok(Bench { args, proxies: Vec::new(), dir, origin, sides, certificate, proxy_cpu, load_cpu })
     }
 
     /// Starts a proxy and waits until it listens.
     pub(super) fn start(&mut self, peer: Peer) -> io::Result<()> {
-        let listen = free_address()?;
-        let place = Place { listen, origin: self.origin, sides: self.sides, certificate: &self.certificate };
+        let (listen, beside) = (free_address()?, free_address()?);
+        let certificate = &self.certificate;
+        let place = Place { listen, beside, origin: self.origin, sides: self.sides, certificate };
         let launch = peer.launch(self.args, &self.dir.0, place)?;
         let log = self.dir.0.join(format!("{}.log", listen.port()));
         let mut running = Running::start(&launch.program, &launch.args, self.proxy_cpu, log)?;
         wait_for_listener(listen, &mut running)?;
         std::thread::sleep(START_SETTLE);
         let started = process::memory(&[running.id()])?;
-        self.proxies.push(Proxy { peer, running, listen, started });
+        self.proxies.push(Proxy { peer, running, listen, beside, started });
         Ok(())
     }
 
@@ -115,6 +118,37 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Measures every proxy in every round, left alone and then beside a flood of handshakes.
+    pub(super) fn flooded_rounds(&mut self) -> io::Result<Vec<Flooded>> {
+        let files = Files::new(&self.dir.0)?;
+        let origin = self.start_origin(Workload::TlsFlood.body_bytes())?;
+        let (workload, cpu, origin_pid) = (Workload::TlsFlood, self.load_cpu, origin.id());
+        let shape = Shape { connections: 64, streams: 1 };
+        let load = Load { files: &files, workload, shape, args: self.args, cpu, origin_pid };
+        let flood = Flood::new(self.args, &self.dir.0, cpu)?;
+        let mut results = Vec::new();
+        let count = self.proxies.len();
+        for round in 0..self.args.rounds {
+            for turn in 0..count {
+                let proxy = &mut self.proxies[(turn + round as usize) % count];
+                proxy.running.check()?;
+                let (peer, pid) = (proxy.peer, proxy.running.id());
+                let quiet = load.measure(proxy.listen, pid)?;
+                let (flooded, handshakes_per_second) =
+                    flood.during(proxy.beside, || load.measure(proxy.listen, pid))?;
+                eprintln!(
+                    "{workload:?} round {round} {:16} p99 {:.0} µs, beside {handshakes_per_second:.0} handshakes/s {:.0} µs, {} errors",
+                    peer.name(),
+                    quiet.latency.p99_us,
+                    flooded.latency.p99_us,
+                    quiet.errors.total() + flooded.errors.total()
+                );
+                results.push(Flooded { peer, round, quiet, flooded, handshakes_per_second });
+            }
+        }
+        Ok(results)
+    }
+
     fn each_round(
         &mut self,
         workload: Workload,
@@ -122,11 +156,21 @@ impl<'a> Bench<'a> {
     ) -> io::Result<Vec<Run>> {
         let mut runs = Vec::new();
         let count = self.proxies.len();
+        let mut left_out = vec![false; count];
         for round in 0..self.args.rounds {
             for turn in 0..count {
                 let position = (turn + round as usize) % count;
+                if left_out[position] {
+                    continue;
+                }
                 let report = measure(self, position)?;
                 let peer = self.proxies[position].peer;
+                if report.requests == 0 {
+                    // Such as a group that its TLS does not know.
+                    eprintln!("{workload:?}: {} is left out: not one request was answered", peer.name());
+                    left_out[position] = true;
+                    continue;
+                }
                 let proxy = report.proxy.map_or(0.0, |proxy| proxy.us_per_request);
                 eprintln!(
                     "{workload:?} round {round} {:16} {:8.0} requests/s {proxy:7.2} µs, tester {:.2} µs, {} errors",

@@ -5,6 +5,7 @@
 //! machine hits all of them. Only figures of one comparison may be compared.
 
 mod child;
+mod flood;
 mod http2;
 mod measure;
 mod peers;
@@ -17,8 +18,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use flood::Flooded;
 use http2::Shape;
-use measure::Bench;
+use measure::{Bench, Run};
 use peers::Peer;
 
 /// What is compared, with what, and for how long.
@@ -45,7 +47,7 @@ pub struct CompareArgs {
     /// Shapes of the HTTP/2 workloads: connections x streams at once on each.
     #[arg(long, value_delimiter = ',', default_value = "8x32,64x1,1x100")]
     shapes: Vec<Shape>,
-    /// Requests per second of the `rate` workload.
+    /// Requests per second of the workloads `rate` and `tls-flood`.
     #[arg(long, default_value_t = 8000.0)]
     rate: f64,
     /// Idle connections of the `idle` workload.
@@ -157,6 +159,8 @@ pub(crate) enum Workload {
     TlsUpstream,
     /// Memory of an idle TLS connection.
     TlsIdle,
+    /// Plain requests at a fixed rate, left alone and beside as many full TLS handshakes (RSA 2048) as the proxy can make.
+    TlsFlood,
 }
 
 impl Workload {
@@ -184,6 +188,9 @@ impl Workload {
             Workload::TlsResumed => "resumed TLS handshakes, X25519",
             Workload::TlsUpstream => "TLS to the origin, HTTP/1.1, 64 B body",
             Workload::TlsIdle => "memory of an idle TLS connection, after one request on it",
+            Workload::TlsFlood => {
+                "HTTP/1.1, 64 B body, open loop, beside a flood of full TLS handshakes, RSA 2048"
+            }
             Workload::Http2Idle => "memory of an idle HTTP/2 connection, after one request on it",
         }
     }
@@ -230,6 +237,12 @@ fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -
     match workload {
         Workload::Idle | Workload::Http2Idle | Workload::TlsIdle => {
             table::print_idle(workload, &bench.idle(workload)?)
+        }
+        Workload::TlsFlood => {
+            let rounds = bench.flooded_rounds()?;
+            table::print_flood(args, &rounds);
+            let runs: Vec<Run> = rounds.into_iter().flat_map(Flooded::into_runs).collect();
+            table::append_files(args, &runs)?;
         }
         Workload::Start => table::print_start(&bench.started()),
         Workload::Slow => table::print_slow(&bench.slow()?),

