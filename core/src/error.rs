@@ -29,6 +29,7 @@ pub enum Reason {
     ConnectTimeout,
     NoEndpoint,
     UpstreamReset,
+    UpstreamRefused,
     UpstreamClosed,
     UpstreamBadResponse,
     UpstreamHeadTooLarge,
@@ -139,6 +140,7 @@ reasons! {
     ConnectTimeout "connect_timeout" 504 Upstream Unavailable "the upstream did not accept a connection in time";
     NoEndpoint "no_endpoint" 503 Upstream Unavailable "the cluster has no endpoint at the moment";
     UpstreamReset "upstream_reset" 502 Upstream Unavailable "the upstream reset the connection";
+    UpstreamRefused "upstream_refused" 503 Upstream Unavailable "the upstream did nothing with the request and it cannot be sent again";
     UpstreamClosed "upstream_closed" 502 Upstream Unavailable "the upstream closed the connection before its response was complete";
     UpstreamBadResponse "upstream_bad_response" 502 Upstream Internal "the response of the upstream is not valid HTTP";
     UpstreamHeadTooLarge "upstream_head_too_large" 502 Upstream ResourceExhausted "the response head is larger than the cluster accepts";

@@ -17,7 +17,7 @@ use crate::exchange::{Client, Exchange, Failure, Next};
 use crate::http2::{BodyPiece, ErrorCode, StreamHandle};
 use crate::io::{self as rt, Chunk, Part, Timer};
 use crate::transport::Transport;
-use crate::upstream::Upstream;
+use crate::upstream::{Origin, Upstream};
 use crate::worker::Worker;
 
 /// One end of a tunnel: a connection of its own, or a stream of HTTP/2 (RFC 9113 8.5).
@@ -32,6 +32,15 @@ impl<'a> From<Client<'a>> for End<'a> {
         match client {
             Client::Http1(stream) => End::Connection(stream),
             Client::Http2(stream) => End::Stream(stream),
+        }
+    }
+}
+
+impl<'a> From<&'a Origin> for End<'a> {
+    fn from(origin: &'a Origin) -> Self {
+        match origin {
+            Origin::Http1(upstream) => End::Connection(&upstream.stream),
+            Origin::Http2(origin) => End::Stream(&origin.stream),
         }
     }
 }
@@ -110,8 +119,7 @@ pub async fn relay(
                 *done = true;
                 let Err(broken) = end else { continue };
                 // One side is gone: there is nobody to carry bytes to or from.
-                down.abandon();
-                up.abandon();
+                [down, up].into_iter().for_each(|end| end.abandon(ErrorCode::ConnectError));
                 return Poll::Ready(Ok(match broken {
                     Broken::Sender => by_sender,
                     Broken::Reader => by_reader,
@@ -124,6 +132,7 @@ pub async fn relay(
         while timer.poll_expired(cx).is_ready() {
             let at = last.get() + idle_timeout;
             if rt::now() >= at {
+                [down, up].into_iter().for_each(|end| end.abandon(ErrorCode::Cancel));
                 return Poll::Ready(Err(Reason::TunnelIdle.into()));
             }
             timer.arm(at);
@@ -252,10 +261,11 @@ impl End<'_> {
         }
     }
 
-    /// The other end is gone. A connection closes with the exchange; a stream says why (RFC 9113 8.5).
-    fn abandon(self) {
-        if let End::Stream(stream) = self {
-            stream.reset(ErrorCode::ConnectError);
+    /// The other end is gone. An end in good order would be taken for its own: both kinds are reset (RFC 9113 8.5).
+    fn abandon(self, code: ErrorCode) {
+        match self {
+            End::Connection(stream) => stream.reset_on_close(),
+            End::Stream(stream) => stream.reset(code),
         }
     }
 }

@@ -16,6 +16,7 @@ each_driver! {
     a_goaway_lets_streams_finish_and_moves_the_others,
     a_refused_stream_is_sent_again_elsewhere,
     an_origin_that_refuses_everything_is_asked_a_few_times,
+    a_refused_body_that_was_not_kept_is_left_to_the_client,
     a_request_that_may_have_been_processed_is_not_sent_again,
     a_lost_connection_is_not_used_again,
     an_origin_that_does_not_answer_a_ping_is_left,
@@ -210,8 +211,36 @@ fn an_origin_that_refuses_everything_is_asked_a_few_times(io: Io) {
     });
     let proxy = to(&origin, io).start();
     let response = proxy.get("/");
-    assert!(matches!(response.status, 502 | 503), "{}", response.status);
+    assert_eq!((response.status, response.reason_code()), (503, Some("upstream_refused")));
     assert!((2..=8).contains(&asked.load(SeqCst)), "{asked:?}");
+}
+
+fn a_refused_body_that_was_not_kept_is_left_to_the_client(io: Io) {
+    const BODY_BYTES: usize = 60_000;
+    let origin = scripted(|conn, _| {
+        while let Some(head) = conn.head() {
+            // More than is kept of a body has been sent by then.
+            while conn.so_far(head.id).is_some_and(|request| request.body.len() < 40_000) {
+                conn.frame();
+            }
+            conn.send(&Frame::reset(head.id, code::REFUSED_STREAM));
+            conn.conn().reached("refused");
+        }
+    });
+    let proxy = to(&origin, io).start();
+    let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    let response = proxy.exchange([head.as_bytes(), &[b'x'; BODY_BYTES]].concat());
+    assert_eq!((response.status, response.reason_code()), (503, Some("upstream_refused")));
+
+    let mut client = Http2Client::connect(proxy.address());
+    let id = client.post("/");
+    // All of it fits the window that there is at first.
+    for sent in (0..BODY_BYTES).step_by(10_000) {
+        client.send(&Frame::data(id, [b'x'; 10_000], sent + 10_000 == BODY_BYTES));
+    }
+    let response = client.response(id);
+    assert_eq!((response.status, response.field("x-ringway-reason")), (503, Some("upstream_refused")));
+    assert_eq!(proxy.stats().sum_where("ringway_reasons_total", "\"upstream_refused\""), 2.0);
 }
 
 fn a_request_that_may_have_been_processed_is_not_sent_again(io: Io) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringway_tests::origin::{Conn, End};
+use ringway_tests::wire::Broken;
 use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 
 each_driver! {
@@ -126,11 +127,25 @@ fn a_tunnel_passes_a_reset(io: Io) {
     let mut client = open_tunnel(&proxy);
     client.send("x");
     client.reset();
-    assert_ne!(origin.wait_for_end(0), End::Script);
+    // An end in good order would say that the client has said all it had to say.
+    assert_eq!(origin.wait_for_end(0), End::Reset);
     // The connection goes a moment after the tunnel.
     proxy.wait_for_stats("the tunnel and its connection to be gone", |stats| {
         stats.sum("ringway_tunnels_open") == 0.0 && stats.sum("ringway_connections_open") == 0.0
     });
+
+    let origin = Origin::start(|conn| {
+        if conn.request_head().is_some() {
+            conn.send(SWITCHED);
+            conn.exactly(1);
+            conn.reset_on_close();
+        }
+    });
+    let proxy = Ringway::to(&origin).io(io).start();
+    let mut client = open_tunnel(&proxy);
+    client.send("x");
+    let end = client.wire().fill(1);
+    assert!(matches!(end, Err(Broken::Reset(_))), "{end:?}");
 }
 
 fn a_silent_tunnel_is_closed(io: Io) {
@@ -148,7 +163,7 @@ fn a_silent_tunnel_is_closed(io: Io) {
         client.send("tick");
     }
     client.until_closed();
-    assert_ne!(origin.wait_for_end(0), End::Script);
+    assert_eq!(origin.wait_for_end(0), End::Reset);
 }
 
 fn a_refused_upgrade_is_an_ordinary_response(io: Io) {

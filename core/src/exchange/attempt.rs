@@ -7,14 +7,24 @@ use std::time::Duration;
 
 use ringway_protocols::message::ResponseHead;
 
-use super::download::Ended;
 use super::upload::{Upload, UploadError};
 use super::{Exchange, Failure, Next, forwarding};
 use crate::config::RouteConfig;
-use crate::io as rt;
+use crate::io::{self as rt, Chunk};
 use crate::transport::Transport;
-use crate::tunnel::{self, End};
-use crate::upstream::{Cluster, Upstream};
+use crate::tunnel;
+use crate::upstream::{Cluster, Origin, Upstream};
+
+/// How far an attempt came whose response head was passed on.
+pub(super) enum Ended {
+    Response {
+        /// The origin's connection has nothing left on it and stays open.
+        origin_clean: bool,
+        client_stays: bool,
+    },
+    /// The protocol was switched; what the origin sent behind its head comes first.
+    Tunnel(Option<Chunk>),
+}
 
 /// How an attempt ends without a response.
 pub(super) enum AttemptError {
@@ -72,27 +82,39 @@ impl Exchange<'_> {
             })
             .await
         };
-        let ended = match ended.map_err(|error| self.failed_try(self.observed(error))) {
-            Ok(ended) => ended,
-            Err(error) => {
-                if let AttemptError::Again { clean: true, .. } = error
-                    && forwarding::is_poolable(&cluster.config)
-                {
-                    upstream.release(cluster, rt::now());
-                }
-                return Err(error);
-            }
-        };
+        let origin = Origin::Http1(upstream);
+        match ended.map_err(|error| self.failed_try(self.observed(error))) {
+            Ok(ended) => Ok(self.conclude(ended, origin, cluster, route).await?),
+            Err(error) => Err(self.give_up(error, origin, cluster)),
+        }
+    }
+
+    /// What becomes of the origin's connection when the request is sent again.
+    pub(super) fn give_up(&self, error: AttemptError, origin: Origin, cluster: &Cluster) -> AttemptError {
+        if let AttemptError::Again { clean: true, .. } = error {
+            give_back(origin, cluster);
+        }
+        error
+    }
+
+    /// What follows a response head that was passed on: a tunnel, or the next exchange.
+    pub(super) async fn conclude(
+        &self,
+        ended: Ended,
+        origin: Origin,
+        cluster: &Cluster,
+        route: &RouteConfig,
+    ) -> Result<Next, Failure> {
         match ended {
             Ended::Tunnel(first) => {
-                let (down, up) = (End::Connection(down), End::Connection(&upstream.stream));
+                let (down, up) = (self.client.into(), (&origin).into());
                 Box::pin(tunnel::relay(self, down, up, first, route.tunnel_idle_timeout)).await?;
                 Ok(Next::Gone)
             }
-            Ended::Response { upstream_clean, client_stays } => {
+            Ended::Response { origin_clean, client_stays } => {
                 let uploaded = self.uploaded.get();
-                if upstream_clean && uploaded && forwarding::is_poolable(&cluster.config) {
-                    upstream.release(cluster, rt::now());
+                if origin_clean && uploaded {
+                    give_back(origin, cluster);
                 }
                 Ok(match (uploaded, client_stays) {
                     (true, true) => Next::KeepAlive,
@@ -102,5 +124,14 @@ impl Exchange<'_> {
                 })
             }
         }
+    }
+}
+
+/// Gives a connection that has nothing left on it to its pool.
+fn give_back(origin: Origin, cluster: &Cluster) {
+    if let Origin::Http1(upstream) = origin
+        && forwarding::is_poolable(&cluster.config)
+    {
+        upstream.release(cluster, rt::now());
     }
 }

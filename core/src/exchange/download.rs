@@ -12,7 +12,7 @@ use ringway_protocols::http1::{
 };
 use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
 
-use super::attempt::AttemptError;
+use super::attempt::{AttemptError, Ended};
 use super::{Exchange, Failure, add, failure_of, forwarding};
 use crate::config::{ClusterConfig, RouteConfig};
 use crate::error::Reason;
@@ -26,17 +26,6 @@ use crate::upstream::Upstream;
 pub(super) const INTERIM_MAX: u32 = 32;
 /// What may be left in the send queue when an exchange ends.
 pub(super) const SETTLED_BYTES: usize = 16 * 1024;
-
-/// How a download ends.
-pub(super) enum Ended {
-    Response {
-        /// The origin's connection has nothing left on it and stays open.
-        upstream_clean: bool,
-        client_stays: bool,
-    },
-    /// The protocol was switched; what the origin sent behind its head comes first.
-    Tunnel(Option<Chunk>),
-}
 
 /// A response head as received.
 pub(super) struct Head {
@@ -260,8 +249,8 @@ impl Exchange<'_> {
             // A client that still has this much to read is waited for, so that the exchange lasts as long as its response.
             Box::pin(self.room(down, SETTLED_BYTES)).await?;
         }
-        let upstream_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
-        Ok(Ended::Response { upstream_clean, client_stays })
+        let origin_clean = !left_over && response.keep_alive && response.body != BodyLength::UntilClose;
+        Ok(Ended::Response { origin_clean, client_stays })
     }
 
     /// The same of a response whose body is encoded here.
@@ -278,7 +267,7 @@ impl Exchange<'_> {
         let delivered = self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, changes);
         let (left_over, client_stays) = delivered.await?;
         let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
-        Ok(Ended::Response { upstream_clean: !left_over && stays_open, client_stays })
+        Ok(Ended::Response { origin_clean: !left_over && stays_open, client_stays })
     }
 
     /// The head as it goes to the client, with the first piece of the body. Not part of the future that relays the rest: what

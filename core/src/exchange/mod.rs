@@ -46,7 +46,7 @@ use crate::outcome::{Outcome, Phases};
 use crate::reply;
 use crate::transport::Transport;
 use crate::tunnel;
-use crate::upstream::{Asked, Origin, Place, Source};
+use crate::upstream::{Asked, Cluster, Dial, Origin, Source};
 use crate::worker::{View, Worker};
 use policies::PolicyState;
 
@@ -344,12 +344,11 @@ impl<'a> Exchange<'a> {
     /// of the usual one stays small.
     async fn checkout(
         &self,
-        cluster: &crate::upstream::Cluster,
-        place: Place,
+        cluster: &Cluster,
         source: Source,
         asked: Asked<'_>,
     ) -> Result<Origin, Failure> {
-        let slow = match self.checkout_now(cluster, place, source, asked) {
+        let slow = match self.checkout_now(cluster, source, asked) {
             Ok(origin) => return Ok(origin),
             Err(slow) => slow,
         };
@@ -359,12 +358,10 @@ impl<'a> Exchange<'a> {
     /// A connection that is at hand, or the way to one.
     fn checkout_now<'f>(
         &'f self,
-        cluster: &'f crate::upstream::Cluster,
-        place: Place,
+        cluster: &'f Cluster,
         source: Source,
         asked: Asked<'f>,
     ) -> Result<Origin, SlowCheckout<'f>> {
-        let limit = self.checkout_limit();
         let picked = match source {
             Source::Any => match cluster.take_pooled(self.worker, asked) {
                 Ok(origin) => {
@@ -375,8 +372,10 @@ impl<'a> Exchange<'a> {
             },
             Source::Fresh => cluster.pick_first(self.worker, &asked),
         };
+        let place = self.place();
+        let dial = Dial { worker: self.worker, place, deadline: self.checkout_limit(), asked };
         Err(Box::pin(async move {
-            let mut checkout = pin!(cluster.checkout(self.worker, place, source, picked, limit, asked));
+            let mut checkout = pin!(cluster.checkout(dial, source, picked));
             let origin = poll_fn(|cx| {
                 if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                     return Poll::Ready(result.map_err(Failure::from));

@@ -91,7 +91,7 @@ impl Exchange<'_> {
 
     fn event_of(&self, reason: Reason) -> Option<Event> {
         Some(match reason {
-            Reason::UpstreamReset | Reason::UpstreamClosed => Event::Reset,
+            Reason::UpstreamReset | Reason::UpstreamRefused | Reason::UpstreamClosed => Event::Reset,
             Reason::ResponseHeadTimeout | Reason::PerTryTimeout => Event::Timeout,
             Reason::ConnectTimeout if self.is_try_over() => Event::Timeout,
             Reason::ConnectFailed

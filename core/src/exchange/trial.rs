@@ -17,59 +17,36 @@ use crate::transport::Transport;
 use crate::tunnel;
 use crate::upstream::{Asked, Cluster, Origin, PickKey, Place, Source};
 
+/// How far an exchange has come: on to its next part, or to its end.
+enum Step<T> {
+    On(T),
+    Ended(Next),
+}
+
 impl<'a> Exchange<'a> {
     /// The path of a request over HTTP/1.1, from its head to the end of its response.
     pub(super) async fn proxy(&self, down: &Transport, response: &mut ResponseHead) -> Result<Next, Failure> {
-        if let Some(text) = self.challenge() {
-            return Ok(Box::pin(self.answer_challenge(&text, response)).await);
-        }
-        if self.may_answer(None)
-            && let Some(next) = Box::pin(self.answer_for_grpc(None, response)).await
-        {
-            return Ok(next);
-        }
-        let (route, cluster) = self.begin()?;
-        if self.may_answer(Some(route))
-            && let Some(next) = Box::pin(self.answer_for_grpc(Some(route), response)).await
-        {
-            return Ok(next);
-        }
-        if self.has_policies()
-            && let Some(next) = Box::pin(self.ask_policies(route, response)).await?
-        {
-            return Ok(next);
-        }
-        let cluster = cluster.ok_or(Reason::NoEndpoint)?;
-        let mut trial = self.first_trial(cluster);
-        self.begin_mirror(route);
+        let mut trial = match self.prepare(response).await? {
+            Step::On(trial) => trial,
+            Step::Ended(next) => return Ok(next),
+        };
         // Only a body that was kept can be sent again, and what keeps it is the relay between versions.
         let plain = self.head.body == BodyLength::Empty || self.kept_body_bytes().is_none();
         loop {
-            self.begin_try();
-            let result = if self.hedge_delay(route).is_some() {
-                self.hedge(&trial, cluster, route, response).await
-            } else {
-                let origin =
-                    self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
-                match origin {
-                    Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await;
-                    }
-                    Ok(Origin::Http1(upstream)) if plain => {
-                        self.attempt(down, upstream, cluster, route, response).await
-                    }
-                    Ok(origin) => {
-                        Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await
-                    }
-                    Err(failure) => Err(self.checkout_failure(failure)),
+            let origin = match self.reach(&mut trial, response).await? {
+                Step::On(origin) => origin,
+                Step::Ended(next) => return Ok(next),
+            };
+            let (cluster, route) = (trial.cluster, trial.route);
+            let result = match origin {
+                Origin::Http1(upstream) if plain => {
+                    self.attempt(down, upstream, cluster, route, response).await
                 }
+                origin => Box::pin(self.translate(origin, &mut trial.body, cluster, route, response)).await,
             };
             match result {
                 Ok(next) => return Ok(next),
                 Err(error) => self.try_again(&mut trial, error)?,
-            }
-            if !trial.wait.is_zero() {
-                Box::pin(self.wait(trial.wait)).await?;
             }
         }
     }
@@ -77,47 +54,74 @@ impl<'a> Exchange<'a> {
     /// The same of a stream. What carries the message is part of this future, not a box of its own: tasks of streams stay
     /// and are used again.
     pub(super) async fn proxy_stream(&self, response: &mut ResponseHead) -> Result<(), Failure> {
-        if let Some(text) = self.challenge() {
-            Box::pin(self.answer_challenge(&text, response)).await;
-            return Ok(());
+        let mut trial = match self.prepare(response).await? {
+            Step::On(trial) => trial,
+            Step::Ended(_) => return Ok(()),
+        };
+        while let Step::On(origin) = self.reach(&mut trial, response).await? {
+            let (cluster, route) = (trial.cluster, trial.route);
+            match self.translate(origin, &mut trial.body, cluster, route, response).await {
+                Ok(_) => break,
+                Err(error) => self.try_again(&mut trial, error)?,
+            }
         }
-        if self.may_answer(None) && Box::pin(self.answer_for_grpc(None, response)).await.is_some() {
-            return Ok(());
+        Ok(())
+    }
+
+    /// What comes before an origin is asked. Some requests get their answer here.
+    async fn prepare(&self, response: &mut ResponseHead) -> Result<Step<Trial<'a>>, Failure> {
+        if let Some(text) = self.challenge() {
+            return Ok(Step::Ended(Box::pin(self.answer_challenge(&text, response)).await));
+        }
+        if self.may_answer(None)
+            && let Some(next) = Box::pin(self.answer_for_grpc(None, response)).await
+        {
+            return Ok(Step::Ended(next));
         }
         let (route, cluster) = self.begin()?;
         if self.may_answer(Some(route))
-            && Box::pin(self.answer_for_grpc(Some(route), response)).await.is_some()
+            && let Some(next) = Box::pin(self.answer_for_grpc(Some(route), response)).await
         {
-            return Ok(());
+            return Ok(Step::Ended(next));
         }
-        if self.has_policies() && Box::pin(self.ask_policies(route, response)).await?.is_some() {
-            return Ok(());
+        if self.has_policies()
+            && let Some(next) = Box::pin(self.ask_policies(route, response)).await?
+        {
+            return Ok(Step::Ended(next));
         }
-        let cluster = cluster.ok_or(Reason::NoEndpoint)?;
-        let mut trial = self.first_trial(cluster);
+        let trial = self.first_trial(route, cluster.ok_or(Reason::NoEndpoint)?);
         self.begin_mirror(route);
+        Ok(Step::On(trial))
+    }
+
+    /// A connection to an origin for the next try. A tunnel, and a race of two copies, need nobody to carry their message.
+    async fn reach(
+        &self,
+        trial: &mut Trial<'a>,
+        response: &mut ResponseHead,
+    ) -> Result<Step<Origin>, Failure> {
         loop {
-            self.begin_try();
-            let result = if self.hedge_delay(route).is_some() {
-                self.hedge(&trial, cluster, route, response).await
-            } else {
-                let origin =
-                    self.checkout(cluster, self.place(), trial.source, self.asked(route, &trial)).await;
-                match origin {
-                    Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
-                        return Box::pin(tunnel::connect(self, self.client, upstream, route)).await.map(drop);
-                    }
-                    Ok(origin) => self.translate(origin, &mut trial.body, cluster, route, response).await,
-                    Err(failure) => Err(self.checkout_failure(failure)),
-                }
-            };
-            match result {
-                Ok(_) => return Ok(()),
-                Err(error) => self.try_again(&mut trial, error)?,
-            }
             if !trial.wait.is_zero() {
                 Box::pin(self.wait(trial.wait)).await?;
             }
+            self.begin_try();
+            let error = if self.hedge_delay(trial.route).is_some() {
+                match self.hedge(trial, response).await {
+                    Ok(next) => return Ok(Step::Ended(next)),
+                    Err(error) => error,
+                }
+            } else {
+                let origin = self.checkout(trial.cluster, trial.source, self.asked(trial)).await;
+                match origin {
+                    Ok(Origin::Http1(upstream)) if self.head.method == Method::Connect => {
+                        let tunnel = tunnel::connect(self, self.client, upstream, trial.route);
+                        return Box::pin(tunnel).await.map(Step::Ended);
+                    }
+                    Ok(origin) => return Ok(Step::On(origin)),
+                    Err(failure) => self.checkout_failure(failure),
+                }
+            };
+            self.try_again(trial, error)?;
         }
     }
 
@@ -172,12 +176,11 @@ impl<'a> Exchange<'a> {
     fn hedge<'f>(
         &'f self,
         trial: &'f Trial<'a>,
-        cluster: &'f Cluster,
-        route: &'f RouteConfig,
         response: &'f mut ResponseHead,
     ) -> Pin<Box<dyn Future<Output = Result<Next, AttemptError>> + 'f>> {
+        let Trial { cluster, route, source, .. } = *trial;
         let delay = self.hedge_delay(route).unwrap_or_default();
-        Box::pin(self.hedged(delay, trial.source, cluster, route, self.asked(route, trial), response))
+        Box::pin(self.hedged(delay, source, cluster, route, self.asked(trial), response))
     }
 
     pub(super) fn place(&self) -> Place {
@@ -185,10 +188,10 @@ impl<'a> Exchange<'a> {
         Place { generation: self.view.config().generation, cluster }
     }
 
-    fn asked<'t>(&self, route: &RouteConfig, trial: &'t Trial<'a>) -> Asked<'t> {
+    fn asked<'t>(&self, trial: &'t Trial<'a>) -> Asked<'t> {
         Asked {
             method: self.head.method,
-            protocol: self.head.upgrade.is_some() && self.wanted_protocol(route).is_some(),
+            protocol: self.head.upgrade.is_some() && self.wanted_protocol(trial.route).is_some(),
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
             key: &trial.key,
             avoid: &trial.avoid,
@@ -196,14 +199,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn first_trial(&self, cluster: &Cluster) -> Trial<'a> {
+    fn first_trial(&self, route: &'a RouteConfig, cluster: &'a Cluster) -> Trial<'a> {
         let poolable = self.head.method != Method::Connect && forwarding::is_poolable(&cluster.config);
         let source = if poolable { Source::Any } else { Source::Fresh };
         let mut greeting = Vec::new();
         self.write_proxy_header(&mut greeting, &cluster.config);
         let (greeting, key) = (greeting.into(), self.pick_key(&cluster.config));
         let unread = self.unread.borrow().clone();
-        Trial { source, body: None, unread, greeting, key, wait: Duration::ZERO, avoid: Vec::new() }
+        let (wait, avoid) = (Duration::ZERO, Vec::new());
+        Trial { route, cluster, source, body: None, unread, greeting, key, wait, avoid }
     }
 
     /// Prepares the next trial after one that may be repeated.
@@ -232,8 +236,10 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// What is known when an origin is asked for the second time.
+/// What is known when an origin is asked, the second time too.
 struct Trial<'a> {
+    route: &'a RouteConfig,
+    cluster: &'a Cluster,
     source: Source,
     /// The request body, where it has been taken from the client.
     body: Option<Box<RequestBody<'a>>>,

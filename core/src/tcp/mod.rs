@@ -31,7 +31,7 @@ use crate::outcome::{Outcome, Phases};
 use crate::stats::Labels;
 use crate::transport::Transport;
 use crate::tunnel::{self, Account, End, Ended};
-use crate::upstream::{Asked, Endpoint, Origin, PickKey, Place, Source, Upstream};
+use crate::upstream::{Asked, Dial, Endpoint, Origin, PickKey, Place, Source, Upstream};
 use crate::worker::{View, Worker};
 
 /// The alert `unrecognized_name` (RFC 6066 3), for a client whose server name leads nowhere.
@@ -142,9 +142,9 @@ impl Connection<'_> {
             key.hash = self.client.and_then(|client| NonZeroU64::new(hash::of_ip(client.ip())));
         }
         let asked = Asked { key: &key, ..Asked::plain(Method::Connect, greeting) };
-        let (first, deadline) = (cluster.pick_first(self.worker, &asked), rt::now() + FOREVER);
-        let mut checkout =
-            Box::pin(cluster.checkout(self.worker, place, Source::Fresh, first, deadline, asked));
+        let first = cluster.pick_first(self.worker, &asked);
+        let dial = Dial { worker: self.worker, place, deadline: rt::now() + FOREVER, asked };
+        let mut checkout = Box::pin(cluster.checkout(dial, Source::Fresh, first));
         let origin = poll_fn(|cx| {
             if let Poll::Ready(result) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(result);
@@ -163,14 +163,8 @@ impl Connection<'_> {
         match tunnel::relay(self, down, up, None, idle_timeout).await {
             Ok(Ended::InOrder) => Ok(()),
             Ok(Ended::ByOrigin) => Err(Reason::UpstreamReset),
-            Ok(Ended::ByClient) => {
-                upstream.stream.reset_on_close();
-                Err(Reason::ClientClosed)
-            }
-            Err(Failure { reason, .. }) => {
-                upstream.stream.reset_on_close();
-                Err(reason)
-            }
+            Ok(Ended::ByClient) => Err(Reason::ClientClosed),
+            Err(Failure { reason, .. }) => Err(reason),
         }
     }
 

@@ -10,12 +10,29 @@ use ringway_protocols::message::Method;
 
 use super::pool::{ConnectionMeta, ConnectionPermit};
 use super::{Active, Asked, Breaker, BreakerPermit, Cluster, Held, Place, Spoken, Upstream, connect, tls};
-use crate::config::UpstreamProtocol;
+use crate::config::{ClusterConfig, UpstreamProtocol};
 use crate::error::Reason;
 use crate::http2;
 use crate::io::{self as rt, Address};
 use crate::transport::Transport;
 use crate::worker::Worker;
+
+/// What it takes to get to an endpoint of a cluster, whichever that is.
+#[derive(Clone, Copy)]
+pub struct Dial<'a> {
+    pub worker: &'a Worker,
+    pub place: Place,
+    /// When a connection has to be there.
+    pub deadline: Instant,
+    pub asked: Asked<'a>,
+}
+
+impl Dial<'_> {
+    /// When one connection has to be there, begun now.
+    pub(super) fn until(&self, cluster: &ClusterConfig) -> Instant {
+        self.deadline.min(rt::now() + cluster.connect_timeout)
+    }
+}
 
 impl Cluster {
     /// Begins to speak HTTP/2 on a new connection.
@@ -32,22 +49,15 @@ impl Cluster {
     /// request that it refuses (RFC 9113 3.4 made it so). The first requests wait for the answer, which is remembered.
     ///
     /// With TLS the handshake says it (ALPN), and a connection that speaks HTTP/1.1 is of use: it is what is returned.
-    pub(super) async fn probe(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Option<Upstream>, Reason> {
+    pub(super) async fn probe(&self, dial: &Dial<'_>, index: usize) -> Result<Option<Upstream>, Reason> {
         let endpoint = &self.endpoints[index];
         let multiplex = &endpoint.multiplex;
         if multiplex.is_dialing() {
-            multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?;
+            multiplex.wait(dial.until(&self.config)).await?;
             return Ok(None);
         }
         let _dialing = multiplex.dial_begins();
-        let upstream = match self.dial(worker, place, index, deadline, asked, Offer::All).await {
+        let upstream = match self.dial(dial, index, Offer::All).await {
             Ok(upstream) => upstream,
             Err(reason) => {
                 multiplex.dial_failed(reason);
@@ -60,13 +70,13 @@ impl Cluster {
             return Ok(Some(upstream));
         }
         let Upstream { stream, meta, .. } = upstream;
-        let client = self.speak_http2(worker, stream);
+        let client = self.speak_http2(dial.worker, stream);
         if !secure {
-            self.greeted(&client, deadline).await;
+            self.greeted(&client, dial).await;
         }
         if secure || (client.is_confirmed() && !client.is_closed()) {
             endpoint.spoken.set(Some(Spoken::Http2));
-            if asked.greeting.is_none() {
+            if dial.asked.greeting.is_none() {
                 let meta = *meta;
                 multiplex.add(client, meta.address, meta.permit);
             }
@@ -77,7 +87,7 @@ impl Cluster {
     }
 
     /// Waits for the SETTINGS of an origin. One that says nothing at all waits for a request that it understands.
-    pub(super) async fn greeted(&self, client: &http2::Client, deadline: Instant) {
+    pub(super) async fn greeted(&self, client: &http2::Client, dial: &Dial<'_>) {
         let answered = poll_fn(|cx| {
             let mut seen = 0;
             while client.poll_change(cx, &mut seen).is_ready() {
@@ -87,36 +97,22 @@ impl Cluster {
             }
             Poll::Pending
         });
-        let _ = rt::timeout_at(deadline.min(rt::now() + self.config.connect_timeout), answered).await;
+        let _ = rt::timeout_at(dial.until(&self.config), answered).await;
     }
 
     /// A new connection for HTTP/1.1, or for what the client makes of it.
-    pub(super) async fn dial_http1(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Upstream, Reason> {
+    pub(super) async fn dial_http1(&self, dial: &Dial<'_>, index: usize) -> Result<Upstream, Reason> {
         let offer = match self.config.protocol {
             _ if asked.method == Method::Connect => Offer::Tunnel,
             UpstreamProtocol::Http1 => Offer::All,
             UpstreamProtocol::Http2 | UpstreamProtocol::Auto => Offer::Http1,
         };
-        self.dial(worker, place, index, deadline, asked, offer).await
+        self.dial(dial, index, offer).await
     }
 
     /// A new connection for HTTP/2.
-    pub(super) async fn dial_http2(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Upstream, Reason> {
-        let upstream = self.dial(worker, place, index, deadline, asked, Offer::All).await?;
+    pub(super) async fn dial_http2(&self, dial: &Dial<'_>, index: usize) -> Result<Upstream, Reason> {
+        let upstream = self.dial(dial, index, Offer::All).await?;
         let Some(facts) = upstream.stream.tls() else { return Ok(upstream) };
         let auto = self.config.protocol == UpstreamProtocol::Auto;
         // An origin that names no protocol is taken at the configuration's word, where that is clear.
@@ -129,24 +125,16 @@ impl Cluster {
         Err(Reason::UpstreamTlsProtocol)
     }
 
-    async fn dial(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-        offer: Offer,
-    ) -> Result<Upstream, Reason> {
+    async fn dial(&self, dial: &Dial<'_>, index: usize, offer: Offer) -> Result<Upstream, Reason> {
         let endpoint = self.endpoints.get(index).ok_or(Reason::NoEndpoint)?;
-        let limit = if asked.unlimited { 0 } else { self.config.pool.connections_max };
-        let breaker = if asked.unlimited { BreakerPermit::default() } else { self.connection_permit(index)? };
+        let unlimited = dial.asked.unlimited;
+        let limit = if unlimited { 0 } else { self.config.pool.connections_max };
+        let breaker = if unlimited { BreakerPermit::default() } else { self.connection_permit(index)? };
         let permit =
             ConnectionPermit::acquire(&endpoint.shared, limit, breaker).ok_or(Reason::UpstreamLimit)?;
         let active = Active::new(endpoint);
-        let deadline = deadline.min(rt::now() + self.config.connect_timeout);
-        let connected = self.connect(worker, index, deadline, asked.greeting, offer).await;
-        worker.count_connect(place.cluster, index, connected.is_ok());
+        let connected = self.connect(dial, index, offer).await;
+        dial.worker.count_connect(dial.place.cluster, index, connected.is_ok());
         let (address, stream) = connected?;
         let meta = Box::new(ConnectionMeta { address, created: rt::now(), requests: 0, permit });
         let endpoint = Rc::clone(endpoint);
@@ -170,12 +158,11 @@ impl Cluster {
     /// Connects, says who the client is where that is wanted, and speaks TLS where the cluster does.
     async fn connect(
         &self,
-        worker: &Worker,
+        dial: &Dial<'_>,
         index: usize,
-        deadline: Instant,
-        greeting: Option<&[u8]>,
         offer: Offer,
     ) -> Result<(Address, Transport), Reason> {
+        let deadline = dial.until(&self.config);
         let (endpoint, config) =
             self.endpoints.get(index).zip(self.config.endpoints.get(index)).ok_or(Reason::NoEndpoint)?;
         let first = endpoint.dials.get();
@@ -187,7 +174,7 @@ impl Cluster {
             _ => Reason::ConnectFailed,
         })?;
         let mut stream = Transport::from(stream);
-        if let Some(greeting) = greeting {
+        if let Some(greeting) = dial.asked.greeting {
             stream.send(greeting.to_vec()).map_err(|_| Reason::ConnectFailed)?;
         }
         if let Some(tls) = &self.config.tls {
@@ -197,8 +184,8 @@ impl Cluster {
                 Offer::Http1 => tls.config_http1(),
                 Offer::Tunnel => tls.config_tunnel(),
             };
-            let secured = rt::timeout_at(deadline, tls::secure(worker, &mut stream, settings, name)).await;
-            tls::account(worker, &self.config.name, endpoint, &stream, secured)?;
+            let secured = rt::timeout_at(deadline, tls::secure(dial.worker, &mut stream, settings, name)).await;
+            tls::account(dial.worker, &self.config.name, endpoint, &stream, secured)?;
         }
         Ok((address, stream))
     }

@@ -5,14 +5,14 @@
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringway_protocols::http1::{
     self, BodyDecoder, BodyStep, HeadLimits, Parsed, RequestEdits, TrailerLimits,
 };
 use ringway_protocols::message::{Method, RequestHead, ResponseHead};
 
-use super::{Asked, Cluster, Place, Spoken, Upstream};
+use super::{Asked, Cluster, Dial, Place, Spoken, Upstream};
 use crate::config::{HealthConfig, HealthKind, HttpHealth, ProxyProtocolVersion};
 use crate::error::Reason;
 use crate::grpc;
@@ -70,42 +70,29 @@ async fn is_serving(
     health: &HealthConfig,
 ) -> bool {
     let deadline = rt::now() + health.timeout;
+    // A connection of its own, with HTTP/1.1 as with plain TCP.
+    let dial = Dial { worker, place, deadline, asked: cluster.question(Method::Get) };
     let asked = async {
         match &health.kind {
-            HealthKind::Tcp => {
-                cluster.health_connection(worker, place, index, deadline).await.map(|_| true).ok()
-            }
+            HealthKind::Tcp => cluster.dial_http1(&dial, index).await.map(|_| true).ok(),
             HealthKind::Grpc { service } => {
-                let origin = cluster.health_stream(worker, place, index, deadline).await.ok()?;
+                let origin = cluster.health_stream(&dial, index).await.ok()?;
                 grpc::health::ask(&origin.stream, &origin.endpoint.name, service).await
             }
-            HealthKind::Http(http) => cluster.ask_http(worker, place, index, deadline, http).await,
+            HealthKind::Http(http) => cluster.ask_http(&dial, index, http).await,
         }
     };
     rt::timeout_at(deadline, asked).await.ok().flatten().unwrap_or(false)
 }
 
 impl Cluster {
-    /// A connection of its own on which an endpoint is asked for its health.
-    async fn health_connection(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-    ) -> Result<Upstream, Reason> {
-        self.dial_http1(worker, place, index, deadline, self.question(Method::Get)).await
-    }
-
     /// A stream on which an endpoint is asked for its health.
     async fn health_stream(
         &self,
-        worker: &Worker,
-        place: Place,
+        dial: &Dial<'_>,
         index: usize,
-        deadline: Instant,
     ) -> Result<super::multiplex::OriginStream, Reason> {
-        self.stream(worker, place, index, deadline, self.question(Method::Post)).await
+        self.stream(&Dial { asked: self.question(Method::Post), ..*dial }, index).await
     }
 
     fn question(&self, method: Method) -> Asked<'static> {
@@ -118,14 +105,7 @@ impl Cluster {
     }
 
     /// One question by HTTP; `None` where it failed.
-    async fn ask_http(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        http: &HttpHealth,
-    ) -> Option<bool> {
+    async fn ask_http(&self, dial: &Dial<'_>, index: usize, http: &HttpHealth) -> Option<bool> {
         let endpoint = self.endpoints.get(index)?;
         let host = match &http.host {
             Some(host) => host.as_str(),
@@ -135,11 +115,11 @@ impl Cluster {
         let path = &http.path;
         let fields = format!("host: {host}\r\nuser-agent: ringway-health\r\naccept: */*\r\n");
         let (status, body) = if self.spoken(endpoint) == Some(Spoken::Http2) {
-            let origin = self.health_stream(worker, place, index, deadline).await.ok()?;
+            let origin = self.health_stream(dial, index).await.ok()?;
             let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\n");
             over_http2(&origin.stream, request.as_bytes(), http.body.is_some()).await?
         } else {
-            let upstream = self.health_connection(worker, place, index, deadline).await.ok()?;
+            let upstream = self.dial_http1(dial, index).await.ok()?;
             let request = format!("GET {path} HTTP/1.1\r\n{fields}connection: close\r\n\r\n");
             upstream.stream.send(request.into_bytes()).ok()?;
             over_http1(&upstream, http.body.is_some()).await?

@@ -31,6 +31,7 @@ use crate::worker::Worker;
 use borrow::BorrowRequest;
 use choice::Choice;
 pub use choice::PickKey;
+pub use dial::Dial;
 use multiplex::{Multiplex, OriginStream, Wanted};
 pub use outlier::Answer;
 use pool::{Connection, ConnectionMeta, Pool};
@@ -265,15 +266,7 @@ impl Cluster {
     /// # Errors
     /// [`Reason::NoEndpoint`], [`Reason::UpstreamLimit`], [`Reason::ConnectFailed`], [`Reason::ConnectTimeout`], and those
     /// of circuit breakers.
-    pub async fn checkout(
-        &self,
-        worker: &Worker,
-        place: Place,
-        source: Source,
-        first: Picked,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Origin, Reason> {
+    pub async fn checkout(&self, dial: Dial<'_>, source: Source, first: Picked) -> Result<Origin, Reason> {
         let mut tried: Vec<usize> = Vec::new();
         let request = first.request?;
         let full = self.config.breakers.endpoint_requests_max > 0 && !self.endpoints.is_empty();
@@ -281,42 +274,35 @@ impl Cluster {
         let mut picked = first.endpoint;
         while let Some((index, room)) = picked {
             let began = rt::now();
-            match self.reach_in_turn(worker, place, source, index, deadline, asked).await {
+            match self.reach_in_turn(&dial, source, index).await {
                 Ok(origin) => return Ok(origin.hold(Held::new(request, room))),
                 Err(failed) => reason = failed,
             }
             if reason.info().fault == Fault::Upstream
                 && let Some(endpoint) = self.endpoints.get(index)
             {
-                self.observe(worker, endpoint, Answer::Nothing, rt::now().saturating_duration_since(began));
+                let taken = rt::now().saturating_duration_since(began);
+                self.observe(dial.worker, endpoint, Answer::Nothing, taken);
             }
             drop(room);
-            if rt::now() >= deadline {
+            if rt::now() >= dial.deadline {
                 break;
             }
             // Nothing was sent, so another endpoint may be tried whatever the method.
             tried.push(index);
-            picked = self.pick_with_room(worker, &asked, &mut tried);
+            picked = self.pick_with_room(dial.worker, &dial.asked, &mut tried);
         }
         Err(reason)
     }
 
     /// Gets to an endpoint. Where connections are at their limit, so many requests wait as may.
-    async fn reach_in_turn(
-        &self,
-        worker: &Worker,
-        place: Place,
-        source: Source,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Origin, Reason> {
+    async fn reach_in_turn(&self, dial: &Dial<'_>, source: Source, index: usize) -> Result<Origin, Reason> {
         let limits = &self.config.breakers;
-        let until = deadline.min(rt::now() + self.config.connect_timeout);
+        let until = dial.until(&self.config);
         let mut waiting: Option<BreakerPermit> = None;
         let mut pause = WAIT_MIN;
         loop {
-            let failed = match self.reach(worker, place, source, index, deadline, asked).await {
+            let failed = match self.reach(dial, source, index).await {
                 Err(reason @ (Reason::BreakerConnections | Reason::UpstreamLimit))
                     if limits.pending_max > 0 =>
                 {
@@ -334,7 +320,7 @@ impl Cluster {
             rt::sleep_until(until.min(rt::now() + pause)).await;
             pause = (pause * 2).min(WAIT_MAX);
             if source == Source::Any
-                && let Some(origin) = self.pooled(index, asked)
+                && let Some(origin) = self.pooled(index, dial.asked)
             {
                 return Ok(origin);
             }
@@ -347,27 +333,19 @@ impl Cluster {
     }
 
     /// Gets to an endpoint by whatever it speaks.
-    async fn reach(
-        &self,
-        worker: &Worker,
-        place: Place,
-        source: Source,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<Origin, Reason> {
+    async fn reach(&self, dial: &Dial<'_>, source: Source, index: usize) -> Result<Origin, Reason> {
         let endpoint = &self.endpoints[index];
-        if asked.method == Method::Connect {
+        if dial.asked.method == Method::Connect {
             // The tunnel leads to the endpoint itself, whatever it speaks.
-            return self.dial_http1(worker, place, index, deadline, asked).await.map(Origin::Http1);
+            return self.dial_http1(dial, index).await.map(Origin::Http1);
         }
         while self.spoken(endpoint).is_none() {
-            if let Some(upstream) = self.probe(worker, place, index, deadline, asked).await? {
+            if let Some(upstream) = self.probe(dial, index).await? {
                 return Ok(Origin::Http1(upstream));
             }
         }
         if self.spoken(endpoint) == Some(Spoken::Http2) {
-            match self.stream(worker, place, index, deadline, asked).await {
+            match self.stream(dial, index).await {
                 // It has spoken HTTP/2 before, and does not any more.
                 Err(Reason::UpstreamTlsProtocol) if self.spoken(endpoint) == Some(Spoken::Http1) => {}
                 result => return result.map(Origin::Http2),
@@ -376,13 +354,13 @@ impl Cluster {
         // What TLS has agreed on cannot be given to another worker.
         if source == Source::Any
             && self.config.tls.is_none()
-            && let Some(upstream) = self.borrow(worker, place, index).await
+            && let Some(upstream) = self.borrow(dial, index).await
         {
-            worker.stats.pool.borrowed.increment();
+            dial.worker.stats.pool.borrowed.increment();
             return Ok(Origin::Http1(upstream));
         }
-        worker.stats.pool.misses.increment();
-        self.dial_http1(worker, place, index, deadline, asked).await.map(Origin::Http1)
+        dial.worker.stats.pool.misses.increment();
+        self.dial_http1(dial, index).await.map(Origin::Http1)
     }
 
     /// What the endpoint speaks, as far as it is known.
@@ -395,70 +373,47 @@ impl Cluster {
     }
 
     /// A stream to an endpoint, on a connection that there is or on a new one.
-    async fn stream(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<OriginStream, Reason> {
+    async fn stream(&self, dial: &Dial<'_>, index: usize) -> Result<OriginStream, Reason> {
         let endpoint = &self.endpoints[index];
         let multiplex = &endpoint.multiplex;
-        if asked.greeting.is_some() {
-            return self.own_stream(worker, place, index, deadline, asked).await;
+        if dial.asked.greeting.is_some() {
+            return self.own_stream(dial, index).await;
         }
         loop {
-            if let Some(stream) = multiplex.open(endpoint, index, &self.config, asked) {
+            if let Some(stream) = multiplex.open(endpoint, index, &self.config, dial.asked) {
                 return Ok(stream);
             }
             match multiplex.wanted(&self.config.multiplex) {
                 Wanted::Dial => {
-                    worker.stats.pool.misses.increment();
-                    self.connect_multiplexed(worker, place, index, deadline, asked).await?;
+                    dial.worker.stats.pool.misses.increment();
+                    self.connect_multiplexed(dial, index).await?;
                 }
-                Wanted::Wait => multiplex.wait(deadline.min(rt::now() + self.config.connect_timeout)).await?,
+                Wanted::Wait => multiplex.wait(dial.until(&self.config)).await?,
             }
         }
     }
 
     /// A stream of a connection that is this request's own.
-    async fn own_stream(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<OriginStream, Reason> {
-        worker.stats.pool.misses.increment();
-        let upstream = self.dial_http2(worker, place, index, deadline, asked).await?;
-        let Upstream { stream, meta, endpoint, .. } = upstream;
-        let client = self.speak_http2(worker, stream);
-        if asked.protocol {
-            self.greeted(&client, deadline).await;
+    async fn own_stream(&self, dial: &Dial<'_>, index: usize) -> Result<OriginStream, Reason> {
+        dial.worker.stats.pool.misses.increment();
+        let Upstream { stream, meta, endpoint, .. } = self.dial_http2(dial, index).await?;
+        let client = self.speak_http2(dial.worker, stream);
+        if dial.asked.protocol {
+            self.greeted(&client, dial).await;
         }
-        multiplex::stream_of_its_own(client, *meta, &endpoint, index, asked).ok_or(Reason::ConnectFailed)
+        multiplex::stream_of_its_own(client, *meta, &endpoint, index, dial.asked).ok_or(Reason::ConnectFailed)
     }
 
     /// Makes a connection of HTTP/2 and takes it into use.
-    async fn connect_multiplexed(
-        &self,
-        worker: &Worker,
-        place: Place,
-        index: usize,
-        deadline: Instant,
-        asked: Asked<'_>,
-    ) -> Result<(), Reason> {
+    async fn connect_multiplexed(&self, dial: &Dial<'_>, index: usize) -> Result<(), Reason> {
         let multiplex = &self.endpoints[index].multiplex;
         let _dialing = multiplex.dial_begins();
-        match self.dial_http2(worker, place, index, deadline, asked).await {
-            Ok(upstream) => {
-                let Upstream { stream, meta, .. } = upstream;
-                let client = self.speak_http2(worker, stream);
-                if asked.protocol {
+        match self.dial_http2(dial, index).await {
+            Ok(Upstream { stream, meta, .. }) => {
+                let client = self.speak_http2(dial.worker, stream);
+                if dial.asked.protocol {
                     // Whether it may be asked for is in the origin's SETTINGS (RFC 8441 3).
-                    self.greeted(&client, deadline).await;
+                    self.greeted(&client, dial).await;
                 }
                 let meta = *meta;
                 multiplex.add(client, meta.address, meta.permit);
@@ -471,16 +426,16 @@ impl Cluster {
         }
     }
 
-    async fn borrow(&self, worker: &Worker, place: Place, index: usize) -> Option<Upstream> {
+    async fn borrow(&self, dial: &Dial<'_>, index: usize) -> Option<Upstream> {
         let endpoint = &self.endpoints[index];
         let request = |ticket| BorrowRequest {
-            cluster: place.cluster,
-            generation: place.generation,
+            cluster: dial.place.cluster,
+            generation: dial.place.generation,
             endpoint: index,
-            borrower: worker.id,
+            borrower: dial.worker.id,
             ticket,
         };
-        let connection = borrow::borrow(worker, &endpoint.shared, request).await?;
+        let connection = borrow::borrow(dial.worker, &endpoint.shared, request).await?;
         Some(endpoint.checked_out(index, connection))
     }
 }

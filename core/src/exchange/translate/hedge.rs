@@ -11,11 +11,11 @@ use ringway_protocols::http1::ResponseError;
 use ringway_protocols::message::{BodyLength, ResponseHead};
 
 use super::answer::{Answer, NoAnswer, final_answer};
-use super::{Ended, Exchange};
+use super::Exchange;
 use crate::config::RouteConfig;
 use crate::error::Reason;
 use crate::exchange::attempt::AttemptError;
-use crate::exchange::{Failure, Next, add, failure_of, forwarding};
+use crate::exchange::{Failure, Next, add, failure_of};
 use crate::io as rt;
 use crate::upstream::{Asked, Cluster, Origin, Source};
 
@@ -53,28 +53,11 @@ impl Exchange<'_> {
         add(&self.record.wire.from_origin, answer.bytes.len());
         let Answer { response: head, bytes, end, rest } = answer;
         *response = head;
-        let considered = self.consider(response, &bytes, rest.as_ref().map_or(0, rt::Chunk::len));
-        let delivered = match considered {
-            Ok(()) => self.pass_response(&origin, &cluster.config, response, bytes, end, rest).await?,
-            Err(again) => {
-                if let (Origin::Http1(upstream), AttemptError::Again { clean: true, .. }) = (origin, &again)
-                    && forwarding::is_poolable(&cluster.config)
-                {
-                    upstream.release(cluster, rt::now());
-                }
-                return Err(again);
-            }
-        };
-        let Ended::Response { origin_clean, client_stays } = delivered else {
-            return Err(Reason::UpgradeRefused.into());
-        };
-        if let Origin::Http1(upstream) = origin
-            && origin_clean
-            && forwarding::is_poolable(&cluster.config)
-        {
-            upstream.release(cluster, rt::now());
+        if let Err(again) = self.consider(response, &bytes, rest.as_ref().map_or(0, rt::Chunk::len)) {
+            return Err(self.give_up(again, origin, cluster));
         }
-        Ok(if client_stays { Next::KeepAlive } else { Next::Close })
+        let ended = self.pass_response(&origin, &cluster.config, response, bytes, end, rest).await?;
+        Ok(self.conclude(ended, origin, cluster, route).await?)
     }
 
     /// The first answer that is no failure; else the first there is.
@@ -138,7 +121,7 @@ impl Exchange<'_> {
         route: &RouteConfig,
         asked: Asked<'_>,
     ) -> Result<(Origin, Answer), AttemptError> {
-        let origin = self.checkout(cluster, self.place(), source, asked).await?;
+        let origin = self.checkout(cluster, source, asked).await?;
         self.send_request(&origin, route, None)?;
         match final_answer(&origin, &cluster.config, self.head.method).await {
             Ok(answer) => Ok((origin, answer)),

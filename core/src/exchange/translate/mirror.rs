@@ -19,7 +19,7 @@ use crate::config::{FOREVER, MirrorConfig, RouteConfig};
 use crate::exchange::forwarding;
 use crate::http2::BodyPiece;
 use crate::io::{self as rt, Timer};
-use crate::upstream::{Asked, Cluster, Origin, Place, Source};
+use crate::upstream::{Asked, Cluster, Dial, Origin, Place, Source};
 use crate::worker::{View, Worker};
 
 /// Bounds of a copied head. It has passed those of its listener; the fields that are added are ours.
@@ -144,8 +144,8 @@ impl Copy {
             },
             Source::Fresh => cluster.pick_first(&self.worker, &asked),
         };
-        let far = rt::now() + FOREVER;
-        cluster.checkout(&self.worker, place, source, picked, far, asked).await.ok()
+        let dial = Dial { worker: &self.worker, place, deadline: rt::now() + FOREVER, asked };
+        cluster.checkout(dial, source, picked).await.ok()
     }
 
     async fn send(&mut self, origin: &Origin, head: &RequestHead) -> Option<()> {

@@ -12,10 +12,11 @@ use ringway_protocols::http1::{RequestEdits, ResponseEdits};
 use ringway_protocols::message::{FieldKind, ResponseHead};
 use ringway_protocols::websocket;
 
-use super::{Client, Exchange, Failure, OWN_FIELDS, add, forwarding};
+use super::{Client, Exchange, Failure, add};
 use crate::config::RouteConfig;
 use crate::error::Reason;
-use crate::exchange::failure_of;
+use crate::exchange::download::OWN_FIELDS;
+use crate::exchange::{failure_of, forwarding};
 use crate::io as rt;
 use crate::upstream::Origin;
 
