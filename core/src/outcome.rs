@@ -1,7 +1,7 @@
 //! What is known of one exchange when it ends: the input of the access log and of the statistics.
 
 use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::Reason;
 use crate::grpc::CallOutcome;
@@ -51,8 +51,8 @@ pub struct Outcome<'a> {
 /// Points in time of one exchange. A phase that was never reached is `None`.
 #[derive(Debug, Clone, Copy)]
 pub struct Phases {
-    /// Wall-clock time of `started`.
-    pub wall: SystemTime,
+    /// For who asks when `started` was.
+    pub clock: WallClock,
     /// First byte of the request.
     pub started: Instant,
     /// The request head was complete.
@@ -62,4 +62,38 @@ pub struct Phases {
     /// The first byte of the response arrived from upstream.
     pub first_byte: Option<Instant>,
     pub ended: Instant,
+}
+
+impl Phases {
+    /// Wall-clock time of `started`.
+    pub fn wall(&self) -> SystemTime {
+        self.clock.of(self.started)
+    }
+}
+
+/// A monotonic and a wall-clock reading of the same moment, from which the wall-clock time of others follows.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock {
+    at: Instant,
+    wall: SystemTime,
+    unix_secs: u64,
+}
+
+impl WallClock {
+    pub fn new(at: Instant, wall: SystemTime) -> WallClock {
+        let unix_secs = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        WallClock { at, wall, unix_secs }
+    }
+
+    pub fn of(&self, at: Instant) -> SystemTime {
+        match at.checked_duration_since(self.at) {
+            Some(later) => self.wall + later,
+            None => self.wall - self.at.duration_since(at),
+        }
+    }
+
+    /// Seconds since 1970, when it was read.
+    pub fn unix_secs(&self) -> u64 {
+        self.unix_secs
+    }
 }

@@ -20,7 +20,7 @@ use crate::handshakes::{ClientRates, Turns};
 use crate::http2::{self, server::Runners};
 use crate::io::{self as rt, Address, TaskId, mailbox};
 use crate::listener::{self, Handover, ListenerSlot};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, WallClock};
 use crate::shared::Shared;
 use crate::stats::grpc::MethodSlots;
 use crate::stats::{Labels, WorkerStats};
@@ -82,8 +82,8 @@ pub struct Worker {
     random: Cell<u64>,
     /// When a line about a client was last logged.
     logged_at: Cell<Option<Instant>>,
-    /// A monotonic and a wall-clock reading of the same moment, renewed at each tick.
-    clock: Cell<(Instant, SystemTime)>,
+    /// Renewed at each tick.
+    clock: Cell<WallClock>,
 }
 
 /// A generation of the configuration together with the state that this worker keeps for it.
@@ -129,7 +129,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         mirrors: Cell::new(0),
         random: Cell::new(random_seed | 1),
         logged_at: Cell::new(None),
-        clock: Cell::new((rt::now(), SystemTime::now())),
+        clock: Cell::new(WallClock::new(rt::now(), SystemTime::now())),
         shared,
     });
     worker.configure(generation, sockets);
@@ -195,11 +195,17 @@ impl Worker {
 
     /// Wall-clock time of a moment of the loop's clock.
     pub fn wall(&self, at: Instant) -> SystemTime {
-        let (anchor, wall) = self.clock.get();
-        match at.checked_duration_since(anchor) {
-            Some(later) => wall + later,
-            None => wall - anchor.duration_since(at),
-        }
+        self.clock.get().of(at)
+    }
+
+    /// What [`Worker::wall`] goes by.
+    pub fn clock(&self) -> WallClock {
+        self.clock.get()
+    }
+
+    /// Seconds since 1970, as of the last tick: good enough for what is said in seconds.
+    pub fn unix_secs(&self) -> u64 {
+        self.clock.get().unix_secs()
     }
 
     /// Counts a dial by cluster and endpoint of the current configuration.
@@ -357,7 +363,7 @@ impl Worker {
 
     fn tick(&self) {
         let now = rt::now();
-        self.clock.set((now, SystemTime::now()));
+        self.clock.set(WallClock::new(now, SystemTime::now()));
         for cluster in &self.view().clusters {
             self.stats.pool.discarded.add(cluster.sweep(now) as u64);
             if self.id == 0 {

@@ -231,10 +231,10 @@ impl Line<'_> {
             Variable::Time => {
                 let quote: &[u8] = if self.style == Style::Json { b"\"" } else { b"" };
                 self.out.extend_from_slice(quote);
-                self.clock.push_iso(self.out, phases.wall);
+                self.clock.push_iso(self.out, phases.wall());
                 self.out.extend_from_slice(quote);
             }
-            Variable::TimeLocal => self.clock.push_clf(self.out, phases.wall),
+            Variable::TimeLocal => self.clock.push_clf(self.out, phases.wall()),
             Variable::Client => self.client(),
             Variable::Method => self.text(outcome.method),
             Variable::Target => self.text(outcome.target),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::config::{AccessLogConfig, AccessLogFormat, AccessLogTarget};
-use crate::outcome::Phases;
+use crate::outcome::{Phases, WallClock};
 use crate::stats::Stats;
 
 /// A directory of its own for one test, removed at the end.
@@ -44,7 +44,7 @@ fn start(path: &Path, template: &str) -> (LogWriter, AccessLog, Arc<Stats>) {
 fn log_one(log: &mut AccessLog, target: &[u8]) {
     let now = Instant::now();
     let phases = Phases {
-        wall: SystemTime::now(),
+        clock: WallClock::new(now, SystemTime::now()),
         started: now,
         head_received: now,
         connected: None,

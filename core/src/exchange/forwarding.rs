@@ -26,9 +26,10 @@ impl Exchange<'_> {
         if self.head.method == Method::Connect {
             return Ok(());
         }
-        let mut normal = rt::take_vec();
+        // Few paths are changed: for the others this takes no memory.
+        let mut normal = Vec::new();
         match path::check_or_normalise(self.head.path_of(self.bytes), self.listener.path_rules, &mut normal) {
-            Ok(PathVerdict::Unchanged) => rt::give_vec(normal),
+            Ok(PathVerdict::Unchanged) => {}
             Ok(PathVerdict::Normalised) => *self.normal_path.borrow_mut() = Some(normal),
             Err(error) => return Err(Failure { reason: Reason::BadRequest, detail: error.to_string() }),
         }

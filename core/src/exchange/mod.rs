@@ -311,16 +311,21 @@ impl<'a> Exchange<'a> {
         RouteRequest {
             listener: self.listener_index,
             host: self.head.authority.of(self.bytes),
-            path: match (normal_path, self.head.method) {
-                (Some(normal), _) => normal,
-                (None, Method::Connect) => b"/",
-                (None, _) => self.head.path_of(self.bytes),
-            },
+            path: self.route_path(normal_path),
             head: self.head,
             bytes: self.bytes,
             client: self.client_ip.get(),
             unix_secs: self.unix_secs(),
             random: self.worker.random(),
+        }
+    }
+
+    /// The path that routes are matched by.
+    fn route_path<'t>(&'t self, normal_path: Option<&'t [u8]>) -> &'t [u8] {
+        match (normal_path, self.head.method) {
+            (Some(normal), _) => normal,
+            (None, Method::Connect) => b"/",
+            (None, _) => self.head.path_of(self.bytes),
         }
     }
 
@@ -539,7 +544,7 @@ impl<'a> Exchange<'a> {
             grpc: self.call.as_ref().and_then(|call| call.outcome(self.head, bytes, record.reason.get())),
             tls: self.client.tls().map(|facts| &**facts),
             phases: Phases {
-                wall: self.worker.wall(record.started),
+                clock: self.worker.clock(),
                 started: record.started,
                 head_received: record.head_received,
                 connected: record.connected.get(),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use ringway_policies::captures::Captures;
 use ringway_policies::changes::{RequestChanges, ResponseChanges};
@@ -142,7 +142,7 @@ impl Exchange<'_> {
     fn captures(&self, route: &RouteConfig) -> Captures {
         let Some(wanted) = route.matches.get(self.record.matched.get()) else { return Captures::default() };
         let normal_path = self.normal_path.borrow();
-        RouteTable::captures(wanted, self.route_request(normal_path.as_deref()).path)
+        RouteTable::captures(wanted, self.route_path(normal_path.as_deref()))
     }
 
     fn ask(&self, policy: &Policy, route: &RouteConfig) -> Verdict {
@@ -331,7 +331,7 @@ impl Exchange<'_> {
     }
 
     pub(super) fn unix_secs(&self) -> u64 {
-        self.worker.wall(rt::now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        self.worker.unix_secs()
     }
 
     fn request_id_bytes<'t>(&'t self, id: &'t RequestId) -> &'t [u8] {

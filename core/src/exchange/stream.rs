@@ -19,14 +19,13 @@ use crate::worker::Worker;
 const REPLY_LIMITS: HeadLimits = HeadLimits { bytes_max: 64 * 1024, fields_max: 64, target_bytes_max: 0 };
 
 /// Runs the exchange of one stream. The stream is given up when this ends.
-pub async fn run_stream(worker: Rc<Worker>, incoming: Incoming) {
-    let Incoming { stream, request, refused, view, listener: index, client, started, .. } = incoming;
+pub async fn run_stream(worker: &Rc<Worker>, timer: &Timer, incoming: Incoming) {
+    let Incoming { stream, request, refused, view, listener: index, client, started } = incoming;
     let Some(listener) = view.config().listeners.get(index) else { return };
-    let timer = Timer::new();
-    let arrival = Arrival { client: Client::Http2(&stream), timer: &timer, address: client, last: false };
+    let arrival = Arrival { client: Client::Http2(&stream), timer, address: client, last: false };
     let received = Received { listener: index, head: &request.head, bytes: &request.bytes, started };
-    let exchange = Exchange::new(&worker, &view, listener, arrival, &received, None);
-    let counted = Counted::new(&worker, exchange.client);
+    let exchange = Exchange::new(worker, &view, listener, arrival, &received, None);
+    let counted = Counted::new(worker, exchange.client);
     let mut response = ReceivedResponse::take();
     let result = match refused {
         Some(error) => Err(refusal(error)),

@@ -202,7 +202,7 @@ impl Connection<'_> {
             grpc: None,
             tls: self.down.tls().map(|facts| &**facts),
             phases: Phases {
-                wall: self.worker.wall(self.started),
+                clock: self.worker.clock(),
                 started: self.started,
                 head_received: led,
                 connected,

@@ -5,7 +5,7 @@ use ringway_protocols::grpc::Status;
 
 use crate::error::Reason;
 use crate::grpc::CallOutcome;
-use crate::outcome::Phases;
+use crate::outcome::{Phases, WallClock};
 use crate::stats::Label;
 use crate::stats::labels::ClusterLabel;
 
@@ -46,7 +46,7 @@ fn outcome() -> Outcome<'static> {
         grpc: None,
         tls: None,
         phases: Phases {
-            wall: UNIX_EPOCH + Duration::from_millis(951_782_400_042),
+            clock: WallClock::new(started, UNIX_EPOCH + Duration::from_millis(951_782_400_042)),
             started,
             head_received: after(10),
             connected: Some(after(30)),

@@ -260,10 +260,14 @@ impl Exchange<'_> {
         timeout: Duration,
     ) -> Result<(), Cut> {
         loop {
-            self.timer.arm(self.until(rt::now() + timeout));
+            let mut waits = false;
             let piece = poll_fn(|cx| {
                 if let Poll::Ready(piece) = source.poll_piece(cx) {
                     return Poll::Ready(piece.map_err(Cut::Source));
+                }
+                // Mostly the piece is there, and no time runs.
+                if !std::mem::replace(&mut waits, true) {
+                    self.timer.arm(self.until(rt::now() + timeout));
                 }
                 self.poll_stalled(cx)
             })

@@ -46,10 +46,13 @@ impl<'a> Exchange<'a> {
         let max = self.request_bytes_max();
         let timeout = self.silence(self.listener.limits.request_body_timeout);
         loop {
-            timer.arm(self.until(rt::now() + timeout));
+            let mut waits = false;
             let piece = poll_fn(|cx| {
                 if let Poll::Ready(piece) = body.source.poll_piece(cx) {
                     return Poll::Ready(piece.map_err(Cut::Source));
+                }
+                if !std::mem::replace(&mut waits, true) {
+                    timer.arm(self.until(rt::now() + timeout));
                 }
                 timer.poll_expired(cx).map(|()| Err(Cut::SourceStalled))
             })

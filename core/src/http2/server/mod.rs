@@ -34,8 +34,6 @@ pub struct Incoming {
     pub view: Rc<View>,
     /// Index of the listener in the configuration of `view`.
     pub listener: usize,
-    /// Who connected.
-    pub peer: Option<SocketAddr>,
     /// Who speaks: the peer, or whom the PROXY protocol names.
     pub client: Option<SocketAddr>,
     /// When the head was complete, as far as the loop's clock tells.
@@ -139,9 +137,9 @@ impl Service {
             return;
         };
         self.requests += 1;
-        let (peer, client) = (self.owner.peer, self.owner.client());
+        let client = self.owner.client();
         let started = rt::now();
-        let incoming = Incoming { stream, request, refused, view, listener, peer, client, started };
+        let incoming = Incoming { stream, request, refused, view, listener, client, started };
         self.worker.runners.run(&self.worker, incoming);
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 
 use super::Incoming;
 use crate::exchange;
-use crate::io as rt;
+use crate::io::{self as rt, Timer};
 use crate::worker::Worker;
 
 /// Tasks of one worker that wait for a request; beyond them, tasks end with their exchange.
@@ -82,6 +82,8 @@ impl Desk {
 }
 
 async fn serve(worker: Rc<Worker>, desk: Rc<Desk>) {
+    // Kept from one exchange to the next: what hangs in the wheel already is only written to.
+    let timer = Timer::new();
     loop {
         let next = poll_fn(|cx| {
             let next = desk.next.borrow_mut().take();
@@ -93,7 +95,8 @@ async fn serve(worker: Rc<Worker>, desk: Rc<Desk>) {
         })
         .await;
         let Some(incoming) = next else { return };
-        exchange::run_stream(Rc::clone(&worker), incoming).await;
+        exchange::run_stream(&worker, &timer, incoming).await;
+        timer.disarm();
         if !worker.runners.park(&desk) {
             return;
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::config::{Config, EndpointConfig, ProcessConfig};
-use crate::outcome::{Outcome, Phases};
+use crate::outcome::{Outcome, Phases, WallClock};
 
 /// A strict reader of the text format: what Prometheus itself would refuse, it refuses.
 #[derive(Default)]
@@ -91,7 +91,7 @@ fn exchange(status: u16, micros: u64) -> Outcome<'static> {
         grpc: None,
         tls: None,
         phases: Phases {
-            wall: SystemTime::now(),
+            clock: WallClock::new(started, SystemTime::now()),
             started,
             head_received: started,
             connected: Some(after(micros / 4)),
