@@ -33,7 +33,7 @@ const ODD_HEADS: [&str; 14] = [
 ];
 
 /// One connection, from its beginning to whatever end.
-pub fn session(to: SocketAddr, chance: &mut Chance) {
+pub(crate) fn session(to: SocketAddr, chance: &mut Chance) {
     let mut client =
         if chance.one_in(4) { Client::connect_with_buffer(4096, to) } else { Client::connect(to) };
     client.wire().set_patience(PATIENCE);

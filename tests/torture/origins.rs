@@ -13,7 +13,7 @@ use crate::chance::Chance;
 const LARGE_BYTES: usize = 600_000;
 
 /// Answers each request with its own body.
-pub fn good_http1() -> Origin {
+pub(crate) fn good_http1() -> Origin {
     Origin::start(|conn| {
         while let Some(request) = conn.request() {
             conn.reply(200, &request.body);
@@ -22,7 +22,7 @@ pub fn good_http1() -> Origin {
 }
 
 /// The same over HTTP/2.
-pub fn good_http2() -> Origin {
+pub(crate) fn good_http2() -> Origin {
     Origin::start(|conn| {
         let Some(mut conn) = Http2Conn::accept(conn, &[]) else { return };
         while let Some(request) = conn.request() {
@@ -31,14 +31,14 @@ pub fn good_http2() -> Origin {
     })
 }
 
-pub fn bad_http1(seed: u64) -> Origin {
+pub(crate) fn bad_http1(seed: u64) -> Origin {
     Origin::start(move |conn| {
         let mut chance = Chance::new(seed ^ (conn.index as u64) << 32);
         while http1(conn, &mut chance) {}
     })
 }
 
-pub fn bad_http2(seed: u64) -> Origin {
+pub(crate) fn bad_http2(seed: u64) -> Origin {
     Origin::start(move |conn| {
         let mut chance = Chance::new(!seed ^ (conn.index as u64) << 32);
         let settings = chance.of(&[&[][..], &[(3, 1)], &[(4, 100)], &[(1, 0)], &[(3, 0)]]);
