@@ -101,8 +101,11 @@ fn request(chance: &mut Chance) -> Vec<u8> {
                 "Connection: close, x-hop\r\nX-Hop: 1\r\n",
                 "Accept-Encoding: gzip\r\nTE: trailers\r\n",
             ]);
-            [format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").as_bytes(), &body[..body.len().min(64)]]
-                .concat()
+            [
+                format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").as_bytes(),
+                &body[..body.len().min(64)],
+            ]
+            .concat()
         }
         _ => {
             let mut damaged = [length(body.len()), body].concat();

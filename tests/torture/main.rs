@@ -89,7 +89,8 @@ impl Stage {
         // Less than there will be of anything in a round: what a permit leaks from soon refuses everybody.
         let limits = "limits: { requests: 150, connections: 150, pending: 20, retries: 20 }";
         let pool = "pool: { idle_timeout: 300ms, requests: 50 }";
-        let policies = "policies: [{ concurrency_limit: { limit: 150 } }, { response_headers: { set: { x-a: b } } }]";
+        let policies =
+            "policies: [{ concurrency_limit: { limit: 150 } }, { response_headers: { set: { x-a: b } } }]";
         // Of a client that has sent FIN nobody knows whether it is there: what it waits for has to end by itself.
         let timeouts = "timeouts: { response_head: 2s, response_body: 2s }";
         let retry = "retry: { on: [reset, connect_failure, refused_stream, gateway_error], attempts: 3 }";
@@ -127,7 +128,8 @@ impl Stage {
                 .collect();
             let results: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
             over.store(true, Relaxed);
-            let served = bystanders.map(|bystander| bystander.join().expect("a client that behaves is served"));
+            let served =
+                bystanders.map(|bystander| bystander.join().expect("a client that behaves is served"));
             assert!(served.iter().all(|served| *served > 0), "{served:?}");
             assert!(results.iter().all(Result::is_ok));
         });

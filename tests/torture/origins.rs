@@ -189,7 +189,9 @@ fn http2(conn: &mut Http2Conn<'_>, request: &Http2Request, chance: &mut Chance) 
             conn.data(id, b"abc", false);
             conn.headers(id, &[("x-after", "1")], true)
         }
-        16 => (0..5).all(|_| conn.headers(id, &[(":status", "103")], false)) && conn.reply(id, 200, "at last"),
+        16 => {
+            (0..5).all(|_| conn.headers(id, &[(":status", "103")], false)) && conn.reply(id, 200, "at last")
+        }
         17 => conn.send(&Frame::window_update(0, u32::MAX >> 1)),
         _ => false,
     }

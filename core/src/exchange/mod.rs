@@ -347,12 +347,7 @@ impl<'a> Exchange<'a> {
 
     /// A connection to an endpoint; a client that resets meanwhile ends the wait. What few exchanges need is boxed: the state
     /// of the usual one stays small.
-    async fn checkout(
-        &self,
-        cluster: &Cluster,
-        source: Source,
-        asked: Asked<'_>,
-    ) -> Result<Origin, Failure> {
+    async fn checkout(&self, cluster: &Cluster, source: Source, asked: Asked<'_>) -> Result<Origin, Failure> {
         let slow = match self.checkout_now(cluster, source, asked) {
             Ok(origin) => return Ok(origin),
             Err(slow) => slow,

@@ -184,7 +184,8 @@ impl Cluster {
                 Offer::Http1 => tls.config_http1(),
                 Offer::Tunnel => tls.config_tunnel(),
             };
-            let secured = rt::timeout_at(deadline, tls::secure(dial.worker, &mut stream, settings, name)).await;
+            let secured =
+                rt::timeout_at(deadline, tls::secure(dial.worker, &mut stream, settings, name)).await;
             tls::account(dial.worker, &self.config.name, endpoint, &stream, secured)?;
         }
         Ok((address, stream))

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ringway_protocols::http1::ResponseError;
 use ringway_protocols::message::{BodyLength, ResponseHead};
 
-use super::answer::{Answer, NoAnswer, final_answer};
 use super::Exchange;
+use super::answer::{Answer, NoAnswer, final_answer};
 use crate::config::RouteConfig;
 use crate::error::Reason;
 use crate::exchange::attempt::AttemptError;
