@@ -103,7 +103,7 @@ impl Cluster {
     /// A new connection for HTTP/1.1, or for what the client makes of it.
     pub(super) async fn dial_http1(&self, dial: &Dial<'_>, index: usize) -> Result<Upstream, Reason> {
         let offer = match self.config.protocol {
-            _ if asked.method == Method::Connect => Offer::Tunnel,
+            _ if dial.asked.method == Method::Connect => Offer::Tunnel,
             UpstreamProtocol::Http1 => Offer::All,
             UpstreamProtocol::Http2 | UpstreamProtocol::Auto => Offer::Http1,
         };
