@@ -88,6 +88,20 @@ fn doctor_reports_to_programs() {
 }
 
 #[test]
+fn doctor_names_hosts_of_routes_that_no_certificate_is_for() {
+    let file = data("corpus/warnings-passthrough.yaml").display().to_string();
+    let report = json(&ringway(&["doctor", "--format", "json", "--config", &file]));
+    let findings = report["findings"].as_array().expect("findings");
+    let about = findings.iter().filter(|finding| finding["name"] == "certificate");
+    let found: Vec<&str> = about.filter_map(|finding| finding["found"].as_str()).collect();
+    let all = ["is for shop.example.com", "is for *.other.example", "is for *.other.example"];
+    assert_eq!(found.len(), all.len(), "{found:?}");
+    for (found, part) in found.iter().zip(all) {
+        assert!(found.starts_with("no certificate of the listener ") && found.contains(part), "{found}");
+    }
+}
+
+#[test]
 fn doctor_names_the_filter_that_blocks_io_uring() {
     let mut command = Command::new(binary("without-io-uring"));
     command.arg(binary("ringway-under-test")).args(["doctor", "--format", "json"]);

@@ -1,6 +1,7 @@
 //! TLS that is passed on by its server name, between real programs.
 
 use ringway_tests::certificates::Wanted;
+use ringway_tests::peers::{find, run};
 use ringway_tests::tls::server_config;
 use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 
@@ -172,6 +173,19 @@ fn a_host_that_is_passed_on_is_not_served_on_another_connection(io: Io) {
         Client::connect_tls(proxy.address(), site.client().config(), "a.wild.test").expect("a handshake");
     assert_eq!(client.exchange(get("DB.wild.test.:443")).status, 421);
     assert_eq!(shop.requests().len(), 1);
+    // As a browser would over HTTP/2.
+    let Some(program) = find("curl") else { return };
+    let ca = site.authority.write(&site.directory, "ca").display().to_string();
+    let port = proxy.address().port();
+    let (url, connect) =
+        (format!("https://a.wild.test:{port}/"), format!("a.wild.test:{port}:127.0.0.1:{port}"));
+    for (host, status) in [("a.wild.test", "200"), ("db.wild.test", "421")] {
+        let header = format!("Host: {host}");
+        let arguments = ["-sS", "-m", "20", "--http2", "--cacert", &ca, "--connect-to", &connect];
+        let more = ["-o", "/dev/null", "-w", "%{http_version} %{http_code}", "-H", &header, &url];
+        let output = run(&program, &[&arguments[..], &more].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("2 {status}"), "{host}");
+    }
 }
 
 fn what_the_listener_asks_of_clients_is_not_asked_where_it_passes_on(io: Io) {
