@@ -25,6 +25,7 @@ pub fn check_request(field: &str, name: &str) -> Result<(), Problem> {
         | FieldKind::XForwardedClientCert => "the proxy writes it: see the setting `forwarded` of listeners",
         FieldKind::XRequestId => "the proxy writes it: see the setting `request_id` of listeners",
         FieldKind::Via => "the proxy writes it: see the setting `via` of listeners",
+        FieldKind::XRingwayExplain => EXPLAIN,
         _ => return Ok(()),
     };
     Err(Problem::new(field, "a field of the request that policies may change", format!("`{name}`"))
@@ -39,12 +40,15 @@ pub fn check_response(field: &str, name: &str) -> Result<(), Problem> {
     let hint = match checked_kind(field, name)? {
         FieldKind::GrpcStatus | FieldKind::GrpcMessage => "only the origin knows how its call ended",
         FieldKind::XRingwayReason => "the proxy writes it: see the setting `reason_header` of listeners",
+        FieldKind::XRingwayExplain => EXPLAIN,
         FieldKind::ContentEncoding => "it says how the body is written",
         _ => return Ok(()),
     };
     Err(Problem::new(field, "a field of the response that policies may change", format!("`{name}`"))
         .hint(hint))
 }
+
+const EXPLAIN: &str = "the proxy explains itself in it, to who has the token of the setting `explain`";
 
 /// Hop-by-hop fields and framing are never a policy's (RFC 9110 7.6.1), in no spelling.
 fn checked_kind(field: &str, name: &str) -> Result<FieldKind, Problem> {
@@ -104,6 +108,8 @@ mod tests {
             "a b",
             "ä",
             "a:",
+            "x-ringway-explain",
+            "X-Ringway-Explain-Route",
         ];
         for name in names {
             assert!(check_request("set", name).is_err(), "{name}");

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use crate::captures::Captures;
 use crate::path;
-pub use explain::examine;
+pub use explain::{Rank, examine, rank};
 pub use hosts::HostTable;
 pub use matches::{Clients, FieldMatch, Misfit, PathMatch, RouteMatch, RouteRequest, ValueMatch};
 pub use pattern::Pattern;

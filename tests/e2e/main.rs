@@ -15,6 +15,7 @@ mod drivers;
 mod early_response;
 mod examples;
 mod expect_continue;
+mod explain;
 mod faults;
 mod forwarding;
 mod grpc_calls;

@@ -17,7 +17,7 @@ use super::error::{ConfigError, Findings, Place};
 use super::health::{self, HealthKind, HttpHealth};
 use super::layer::{Layer, Own, View};
 use super::resilience;
-use super::settings::Id;
+use super::settings::{Id, Setting};
 use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
     EndpointConfig, ForwardedConfig, ForwardedStyle, GrpcRouteConfig, HealthConfig, Http2Config, IoChoice,
@@ -31,6 +31,9 @@ use crate::io::Address;
 const WORKER_BYTES_AUTO: u64 = 64 << 20;
 /// And where it does: below this nothing useful can be proxied.
 const WORKER_BYTES_AUTO_MIN: u64 = 4 << 20;
+
+/// 16 characters of a random token are more than can be tried.
+const EXPLAIN_TOKEN_BYTES_MIN: usize = 16;
 
 static NOTHING_OWN: Own = Own::new();
 
@@ -65,7 +68,8 @@ pub(super) fn process(
         },
         admin: view.socket_addr(Id::AdminBind),
         admin_socket: view.path(Id::AdminSocket),
-        admin_token: admin_token(&view, place, findings),
+        admin_token: token(&view, Id::AdminToken, Id::AdminTokenFile, place, findings),
+        explain_token: explain_token(&view, place, findings),
         access_log: access_log(&view, place, findings),
         drain_timeout: view.duration(Id::DrainTimeout),
         watch: view.bool(Id::Watch),
@@ -131,17 +135,36 @@ fn access_log(
     Some(AccessLogConfig { format, target })
 }
 
-fn admin_token(view: &View<'_>, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> Option<String> {
-    if let Some(token) = view.text(Id::AdminToken) {
+/// A token that is written in the file itself, or in a file of its own.
+fn token(
+    view: &View<'_>,
+    written: Id,
+    file: Id,
+    place: &dyn Fn(Id) -> Place,
+    findings: &mut Findings,
+) -> Option<String> {
+    if let Some(token) = view.text(written) {
         return Some(token);
     }
-    let path = view.path(Id::AdminTokenFile)?;
+    let path = view.path(file)?;
     let problem = match read_token(&path) {
         Ok(token) => return Some(token),
         Err(problem) => problem,
     };
-    findings.push(ConfigError::new(place(Id::AdminTokenFile), "admin.token_file", problem));
+    findings.push(ConfigError::new(place(file), Setting::of(file).key, problem));
     None
+}
+
+/// The token for explanations. Whoever can send requests can try tokens: it must not be one that can be guessed.
+fn explain_token(view: &View<'_>, place: &dyn Fn(Id) -> Place, findings: &mut Findings) -> Option<String> {
+    let token = token(view, Id::ExplainToken, Id::ExplainTokenFile, place, findings)?;
+    if token.len() < EXPLAIN_TOKEN_BYTES_MIN {
+        let id = if view.text(Id::ExplainToken).is_some() { Id::ExplainToken } else { Id::ExplainTokenFile };
+        let expected = format!("a token of at least {EXPLAIN_TOKEN_BYTES_MIN} characters");
+        let error = ConfigError::mismatch(place(id), Setting::of(id).key, expected, "a shorter one");
+        findings.push(error.hint("`openssl rand -hex 16` makes one".to_owned()));
+    }
+    Some(token)
 }
 
 fn read_token(path: &Path) -> Result<String, String> {

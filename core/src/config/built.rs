@@ -73,6 +73,8 @@ pub struct ProcessConfig {
     pub admin_socket: Option<PathBuf>,
     /// Bearer token that the TCP admin listener asks for before a write.
     pub admin_token: Option<String>,
+    /// What a request shows to be told where it went. Reloadable.
+    pub explain_token: Option<String>,
     pub access_log: Option<AccessLogConfig>,
     /// How long a drain may take before what is left is cut. Reloadable.
     pub drain_timeout: Duration,

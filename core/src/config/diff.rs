@@ -50,6 +50,10 @@ impl Config {
         let secrets = secrets.iter().filter_map(|line| line.strip_suffix(": changed").map(str::to_owned));
         let unseen: Vec<String> = secrets.filter(|key| process.iter().all(|seen| seen.key != *key)).collect();
         process.extend(unseen.into_iter().map(|key| KeyChange { key, old: None, new: None, restart: true }));
+        let explain = self.process.explain_token != new.process.explain_token;
+        if explain && process.iter().all(|seen| !seen.key.starts_with("explain.")) {
+            process.push(KeyChange { key: "explain.token".to_owned(), old: None, new: None, restart: false });
+        }
         if !process.is_empty() {
             changes.push(Change {
                 section: "process",

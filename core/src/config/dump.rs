@@ -101,6 +101,7 @@ impl Config {
             "cpus": process.cpus,
             "worker_bytes": process.buffers.worker_bytes_max,
             "admin_token_set": process.admin_token.is_some(),
+            "explain_token_set": process.explain_token.is_some(),
         })
     }
 }

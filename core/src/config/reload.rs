@@ -59,6 +59,7 @@ impl Config {
         let reloaded = ProcessConfig {
             drain_timeout: self.process.drain_timeout,
             watch: self.process.watch,
+            explain_token: self.process.explain_token.clone(),
             generations_max: self.process.generations_max,
             grpc_methods: self.process.grpc_methods.clone(),
             ..old.process.clone()

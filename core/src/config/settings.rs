@@ -141,6 +141,10 @@ settings! {
     AdminToken: Process "admin.token" "", Kind::Secret, &["off"], "off", Restart;
     /// A file whose first line is the admin token.
     AdminTokenFile: Process "admin.token_file" "admin-token-file", Kind::Path, &["off"], "off", Restart;
+    /// Token that a request shows in `x-ringway-explain` to be told where it went, and why. It has no flag, which every user could see.
+    ExplainToken: Process "explain.token" "", Kind::Secret, &["off"], "off", Reload;
+    /// A file whose first line is that token.
+    ExplainTokenFile: Process "explain.token_file" "explain-token-file", Kind::Path, &["off"], "off", Reload;
     /// Where the access log goes: `off`, `stdout`, or a file.
     AccessLog: Process "access_log.target" "access-log", Kind::Path, &["off", "stdout"], "off", Restart;
     /// Format of the access log: `combined`, `json`, or a text with {variables}.
@@ -528,6 +532,7 @@ impl Setting {
     pub fn heading(&self) -> &'static str {
         match (self.scope, self.key.split('.').next().unwrap_or_default()) {
             (Scope::Process, "admin") => "Admin listener",
+            (Scope::Process, "explain") => "Explaining requests",
             (Scope::Process, "access_log") => "Access log",
             (Scope::Process, "buffers" | "uring" | "splice" | "io") => "I/O and memory",
             (Scope::Process, _) => "Process",

@@ -399,10 +399,7 @@ impl HeadReader {
                 Some(HeadRead::Complete(bytes))
             }
             Fed::NeedMore => None,
-            Fed::Invalid(error, bytes) => {
-                let failure = Failure { reason: reason_of(error), detail: error.to_string() };
-                Some(HeadRead::Refused(failure, bytes))
-            }
+            Fed::Invalid(error, bytes) => Some(HeadRead::Refused(failure_of(error), bytes)),
         }
     }
 }
@@ -418,14 +415,16 @@ async fn receive_until_timeout(conn: &Downstream) -> Option<io::Result<Chunk>> {
     .await
 }
 
-fn reason_of(error: RequestError) -> Reason {
-    match error {
+/// Why a head that breaks a rule is refused.
+pub(crate) fn failure_of(error: RequestError) -> Failure {
+    let reason = match error {
         RequestError::HeadTooLarge => Reason::HeadTooLarge,
         RequestError::TooManyFields => Reason::TooManyFields,
         RequestError::TargetTooLong => Reason::TargetTooLong,
         RequestError::UnknownExpectation => Reason::ExpectationFailed,
         _ => Reason::BadRequest,
-    }
+    };
+    Failure { reason, detail: error.to_string() }
 }
 
 #[cfg(test)]

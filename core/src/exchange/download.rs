@@ -328,7 +328,7 @@ impl Exchange<'_> {
 }
 
 /// Fields that only this proxy may set.
-pub(super) const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason]);
+pub(crate) const OWN_FIELDS: KindSet = KindSet::of(&[FieldKind::XRingwayReason, FieldKind::XRingwayExplain]);
 
 /// The body of one response on its way.
 struct Relay<'a, 'b> {

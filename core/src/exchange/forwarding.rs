@@ -8,7 +8,7 @@ use ringway_policies::changes::RequestChanges;
 use ringway_policies::path::{self, PathVerdict};
 use ringway_policies::{forwarded, request_id};
 use ringway_protocols::http1::{self, ConnectionField, RequestEdits};
-use ringway_protocols::message::{FieldKind, KindSet, Method};
+use ringway_protocols::message::{FieldKind, KindSet, Method, RequestHead};
 use ringway_protocols::{authority, proxy_protocol, websocket};
 
 use super::deadline::EXPECTED_TIMEOUT;
@@ -74,6 +74,8 @@ impl Exchange<'_> {
         };
         forwarded::render(&mut append, config.style, &hop, self.head, self.bytes);
         let mut drop = forwarded::dropped_kinds(config.style, trusted);
+        // The token is for this proxy, whether it is the right one or not.
+        drop.insert(FieldKind::XRingwayExplain);
         self.write_request_id(&mut append, &mut drop);
         self.forward_client_certificate(&mut append, &mut drop);
         if config.via {
@@ -125,24 +127,7 @@ impl Exchange<'_> {
 
     /// The target that the origin gets, where it is not the one that was received.
     fn changed_target(&self, changes: Option<&RequestChanges>) -> Option<Vec<u8>> {
-        let normal_path = self.normal_path.borrow();
-        let (path, query) =
-            changes.map_or((None, None), |changes| (changes.path.as_ref(), changes.query.as_ref()));
-        if (path.is_none() && query.is_none() && normal_path.is_none()) || self.head.method == Method::Connect
-        {
-            return None;
-        }
-        let path = path.or(normal_path.as_ref());
-        let mut target = path.map_or(self.head.path_of(self.bytes), Vec::as_slice).to_vec();
-        let received = || self.head.query.map(|query| query.of(self.bytes));
-        // A query that is changed to nothing is none.
-        let query =
-            query.map_or_else(received, |query| Some(query.as_slice()).filter(|query| !query.is_empty()));
-        if let Some(query) = query {
-            target.push(b'?');
-            target.extend_from_slice(query);
-        }
-        Some(target)
+        target_of(self.head, self.bytes, self.normal_path.borrow().as_deref(), changes)
     }
 
     /// Keeps the request id of a trusted peer, or makes one. A repeated attempt keeps the first.
@@ -200,6 +185,29 @@ pub(crate) fn write_proxy_header(
             out.extend_from_slice(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         }
     }
+}
+
+/// The target that an origin gets, where it is not the one that was received. `normal_path`: where that is another.
+pub(crate) fn target_of(
+    head: &RequestHead,
+    bytes: &[u8],
+    normal_path: Option<&[u8]>,
+    changes: Option<&RequestChanges>,
+) -> Option<Vec<u8>> {
+    let path = changes.and_then(|changes| changes.path.as_deref());
+    let query = changes.and_then(|changes| changes.query.as_deref());
+    if (path.is_none() && query.is_none() && normal_path.is_none()) || head.method == Method::Connect {
+        return None;
+    }
+    let mut target = path.or(normal_path).unwrap_or_else(|| head.path_of(bytes)).to_vec();
+    let received = || head.query.map(|query| query.of(bytes));
+    // A query that is changed to nothing is none.
+    let query = query.map_or_else(received, |query| Some(query).filter(|query| !query.is_empty()));
+    if let Some(query) = query {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    Some(target)
 }
 
 /// Whether the origin may switch to `chosen`: the protocol that was asked for on the client's behalf.

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod deadline;
 mod download;
+mod explain;
 pub(crate) mod forwarding;
 mod observe;
 mod pick_key;
@@ -21,7 +22,9 @@ mod trial;
 mod upload;
 
 pub use client::Client;
+pub(crate) use download::OWN_FIELDS;
 pub use policies::Policies;
+pub(crate) use secure::push_https_location;
 pub use stream::run_stream;
 
 use std::cell::{Cell, RefCell};
@@ -114,6 +117,8 @@ pub struct Exchange<'a> {
     client_ip: Cell<Option<IpAddr>>,
     /// The forwarding fields of the request are believed.
     trusted: Cell<bool>,
+    /// The client is told where its request went, and why.
+    explaining: Cell<bool>,
     /// The path in normal form, where that is not how it was received.
     normal_path: RefCell<Option<Vec<u8>>>,
     last_of_connection: bool,
@@ -260,6 +265,7 @@ impl<'a> Exchange<'a> {
             client_address: from.address,
             client_ip: Cell::new(from.address.map(|address| address.ip())),
             trusted: Cell::new(false),
+            explaining: Cell::new(false),
             normal_path: RefCell::new(None),
             last_of_connection: from.last,
             unread: RefCell::new(unread),

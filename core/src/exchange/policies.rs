@@ -77,7 +77,7 @@ impl Policies {
 #[derive(Default)]
 pub(super) struct PolicyState {
     /// Policies that have let the request pass: the first so many.
-    passed: usize,
+    pub(super) passed: usize,
     pub(super) captures: Captures,
     pub(super) consumer: Option<Arc<Consumer>>,
     /// What the origin gets.
@@ -177,6 +177,16 @@ impl Exchange<'_> {
         status: u16,
         head: Option<(&ResponseHead, &[u8])>,
     ) -> Option<ResponseChanges> {
+        let changes = self.policy_changes(status, head);
+        if !self.explaining.get() {
+            return changes;
+        }
+        let mut changes = changes.unwrap_or_default();
+        self.explain_in(&mut changes.headers);
+        Some(changes)
+    }
+
+    fn policy_changes(&self, status: u16, head: Option<(&ResponseHead, &[u8])>) -> Option<ResponseChanges> {
         let mut state = self.policies.borrow_mut();
         let state = state.as_mut()?;
         let normal_path = self.normal_path.borrow();

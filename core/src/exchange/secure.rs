@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use ringway_protocols::authority;
-use ringway_protocols::message::{FieldKind, KindSet};
+use ringway_protocols::message::{FieldKind, KindSet, RequestHead};
 
 use super::{Exchange, Failure};
 use crate::error::Reason;
@@ -42,8 +42,7 @@ impl Exchange<'_> {
 
     /// The host that the request names, without a port.
     fn asked_host(&self) -> &[u8] {
-        let whole = self.head.authority.of(self.bytes);
-        authority::parse(whole).map_or(whole, |authority| authority.host)
+        asked_host(self.head, self.bytes)
     }
 
     /// Tells the origin about the client's certificate, where the listener says so. What the client itself says about
@@ -76,27 +75,46 @@ impl Exchange<'_> {
     /// Lines of a local reply.
     pub(super) fn tls_reply_lines(&self, reason: Reason) -> Vec<u8> {
         let mut lines = self.hsts_line().to_vec();
-        if let (Reason::RedirectToHttps, Some(port)) = (reason, self.listener.redirect_to_https) {
-            lines.extend_from_slice(b"location: https://");
-            lines.extend_from_slice(self.asked_host());
-            if port != 443 {
-                // Writing to a vector cannot fail.
-                let _ = write!(lines, ":{port}");
-            }
-            match &*self.normal_path.borrow() {
-                Some(normal) => lines.extend_from_slice(normal),
-                // `*` of OPTIONS is no path that one could be sent to.
-                None => match self.head.path_of(self.bytes) {
-                    path if path.starts_with(b"/") => lines.extend_from_slice(path),
-                    _ => lines.push(b'/'),
-                },
-            }
-            if let Some(query) = self.head.query {
-                lines.push(b'?');
-                lines.extend_from_slice(query.of(self.bytes));
-            }
-            lines.extend_from_slice(b"\r\n");
+        if reason == Reason::RedirectToHttps {
+            let port = self.listener.redirect_to_https;
+            push_https_location(
+                &mut lines,
+                self.head,
+                self.bytes,
+                self.normal_path.borrow().as_deref(),
+                port,
+            );
         }
         lines
     }
+}
+
+/// The host that a request names, without a port.
+fn asked_host<'b>(head: &RequestHead, bytes: &'b [u8]) -> &'b [u8] {
+    let whole = head.authority.of(bytes);
+    authority::parse(whole).map_or(whole, |authority| authority.host)
+}
+
+/// The line that sends a client to the same place with TLS.
+pub(crate) fn push_https_location(
+    lines: &mut Vec<u8>,
+    head: &RequestHead,
+    bytes: &[u8],
+    normal_path: Option<&[u8]>,
+    port: Option<u16>,
+) {
+    lines.extend_from_slice(b"location: https://");
+    lines.extend_from_slice(asked_host(head, bytes));
+    if let Some(port) = port.filter(|port| *port != 443) {
+        // Writing to a vector cannot fail.
+        let _ = write!(lines, ":{port}");
+    }
+    // `*` of OPTIONS is no path that one could be sent to.
+    let received = Some(head.path_of(bytes)).filter(|path| path.starts_with(b"/"));
+    lines.extend_from_slice(normal_path.or(received).unwrap_or(b"/"));
+    if let Some(query) = head.query {
+        lines.push(b'?');
+        lines.extend_from_slice(query.of(bytes));
+    }
+    lines.extend_from_slice(b"\r\n");
 }

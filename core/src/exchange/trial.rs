@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_protocols::message::{BodyLength, Method, ResponseHead};
+use ringway_protocols::message::{BodyLength, FieldKind, Method, ResponseHead};
 
 use super::attempt::AttemptError;
 use super::translate::RequestBody;
@@ -144,6 +144,9 @@ impl<'a> Exchange<'a> {
     /// What comes before an origin is asked.
     fn begin(&self) -> Result<(&'a RouteConfig, Option<&'a Cluster>), Failure> {
         self.identify_client();
+        if self.head.kinds.contains(FieldKind::XRingwayExplain) {
+            self.begin_explaining();
+        }
         self.normalise_path()?;
         self.check_tls()?;
         let route = self.find_route()?;

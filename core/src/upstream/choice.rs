@@ -132,6 +132,68 @@ impl Cluster {
     }
 }
 
+/// How an endpoint stands at the moment, for whoever looks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub name: String,
+    pub state: StandingState,
+}
+
+/// Why an endpoint gets requests or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingState {
+    /// It gets requests.
+    Used,
+    /// It gets what those before it cannot take: by priority, or because it is far.
+    Later,
+    /// It gets requests because so few are healthy that health is ignored.
+    Panic,
+    Unhealthy,
+    Ejected,
+    /// Its name has no address.
+    Unresolved,
+    /// It has as many requests as it may.
+    Full,
+}
+
+impl StandingState {
+    pub fn text(self) -> &'static str {
+        match self {
+            StandingState::Used => "used",
+            StandingState::Later => "for what those before it cannot take",
+            StandingState::Panic => "used, because too few are healthy",
+            StandingState::Unhealthy => "not healthy",
+            StandingState::Ejected => "ejected",
+            StandingState::Unresolved => "without an address",
+            StandingState::Full => "at its limit",
+        }
+    }
+}
+
+impl Cluster {
+    /// How each endpoint stands.
+    pub fn standings(&self, worker: &Worker) -> Vec<Standing> {
+        let (plan, now_ms) = (self.plan(worker), worker.shared.millis(rt::now()));
+        let ejected = |endpoint: &Endpoint| {
+            self.config.outlier.is_some() && endpoint.shared.ejected_until(now_ms).is_some()
+        };
+        let each = self.endpoints.iter().enumerate().map(|(index, endpoint)| {
+            let full = !endpoint.shared.has_room(self.config.breakers.endpoint_requests_max);
+            let state = match plan.level_of(index) {
+                _ if !endpoint.has_address() => StandingState::Unresolved,
+                Some(_) if full => StandingState::Full,
+                Some(_) if plan.panics() => StandingState::Panic,
+                Some(0) => StandingState::Used,
+                Some(_) => StandingState::Later,
+                None if ejected(endpoint) => StandingState::Ejected,
+                None => StandingState::Unhealthy,
+            };
+            Standing { name: endpoint.name.clone(), state }
+        });
+        each.collect()
+    }
+}
+
 /// How much of its share an endpoint gets, and when that is more.
 fn warmth(config: &ClusterConfig, endpoint: &Endpoint, now_ms: u64) -> (f64, Option<Duration>) {
     let window = config.spread.slow_start.as_millis() as u64;

@@ -30,7 +30,7 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 use borrow::BorrowRequest;
 use choice::Choice;
-pub use choice::PickKey;
+pub use choice::{PickKey, Standing, StandingState};
 pub use dial::Dial;
 use multiplex::{Multiplex, OriginStream, Wanted};
 pub use outlier::Answer;

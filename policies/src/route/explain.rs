@@ -35,15 +35,23 @@ pub fn examine(
     request: &RouteRequest<'_>,
 ) -> Result<Rank, Misfit> {
     let wanted = rule.matches.get(item).ok_or(Misfit::Path)?;
+    let rank = rank(rule, item, request)?;
+    let salt = (number as u64) << 32 | (item as u64 + 1);
+    wanted.misfit(request, salt).map_or(Ok(rank), Err)
+}
+
+/// How specific the match `item` of a rule is for a request, whether its conditions besides listener, host and path hold
+/// or not.
+///
+/// # Errors
+/// Which of these three does not hold.
+pub fn rank(rule: &RouteRule<'_>, item: usize, request: &RouteRequest<'_>) -> Result<Rank, Misfit> {
+    let wanted = rule.matches.get(item).ok_or(Misfit::Path)?;
     if !rule.listeners.is_empty() && !rule.listeners.contains(&request.listener) {
         return Err(Misfit::Listener);
     }
     let host = host_rank(rule.hosts, request.host).ok_or(Misfit::Host)?;
     let path = path_rank(wanted, request.path).ok_or(Misfit::Path)?;
-    let salt = (number as u64) << 32 | (item as u64 + 1);
-    if let Some(misfit) = wanted.misfit(request, salt) {
-        return Err(misfit);
-    }
     let (counts, [clients, time, share]) = wanted.precedence();
     let no_method = wanted.methods.is_empty() && !wanted.grpc;
     let conditions = (no_method, counts, [clients, time, share, rule.listeners.is_empty()]);

@@ -242,7 +242,8 @@ impl FieldMatch {
 }
 
 impl ValueMatch {
-    fn fits(&self, value: Option<&[u8]>) -> bool {
+    /// Whether a value, or that there is none, is what is wanted.
+    pub fn fits(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (ValueMatch::Exact(wanted), Some(value)) => wanted.as_bytes() == value,
             (ValueMatch::Regex(pattern), Some(value)) => pattern.is_match(value),

@@ -39,6 +39,8 @@ pub enum FieldKind {
     /// Who the client is, in the words of the proxy: `X-Consumer-*`.
     XConsumer,
     XRingwayReason,
+    /// `X-Ringway-Explain` and what it is answered with, `X-Ringway-Explain-*`: goes no further than this proxy.
+    XRingwayExplain,
     Accept,
     AcceptEncoding,
     AcceptLanguage,
@@ -260,6 +262,8 @@ fn prefix_kind(name: &[u8]) -> FieldKind {
         FieldKind::XOriginal
     } else if starts(b"x-consumer-") {
         FieldKind::XConsumer
+    } else if starts(b"x-ringway-explain") {
+        FieldKind::XRingwayExplain
     } else {
         FieldKind::Other
     }
@@ -390,6 +394,10 @@ mod tests {
             ("X_Original_URL", FieldKind::ForwardingAlias),
             ("X_Consumer_Name", FieldKind::ForwardingAlias),
             ("x-consumer_groups", FieldKind::ForwardingAlias),
+            ("X_Ringway_Explain", FieldKind::ForwardingAlias),
+            ("x-ringway-explain_route", FieldKind::ForwardingAlias),
+            ("X-Ringway-Explain", FieldKind::XRingwayExplain),
+            ("x-ringway-explain-route", FieldKind::XRingwayExplain),
             ("X-Consumer-Name", FieldKind::XConsumer),
             ("x-consumer-anything", FieldKind::XConsumer),
             ("x-consumer", FieldKind::Other),

@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::routes::text;
+use crate::secret;
 
 /// Which way a request came in.
 #[derive(Debug)]
@@ -53,7 +54,9 @@ pub(super) fn check(door: &Door, parts: &Parts, token: Option<&str>) -> Result<M
     match (token.filter(|token| !token.is_empty()), parts.headers.get(AUTHORIZATION)) {
         (None, _) => Ok(MayWrite::OnlyBySocket),
         (Some(_), None) => Ok(MayWrite::NeedsToken),
-        (Some(token), Some(given)) if bearer(given).is_some_and(|given| equal(given, token.as_bytes())) => {
+        (Some(token), Some(given))
+            if bearer(given).is_some_and(|given| secret::equal(given, token.as_bytes())) =>
+        {
             Ok(MayWrite::Yes)
         }
         (Some(_), Some(_)) => Err(Refusal::WrongToken),
@@ -119,17 +122,6 @@ fn origin_is(headers: &HeaderMap, host: &str) -> bool {
 fn bearer(field: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = field.as_bytes().split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
-
-/// Compares in a time that depends on the lengths only.
-fn equal(given: &[u8], expected: &[u8]) -> bool {
-    let mut difference = given.len() ^ expected.len();
-    for (index, byte) in expected.iter().enumerate() {
-        // Beyond the end of what was given: compared with itself flipped, the same work.
-        let other = given.get(index).copied().unwrap_or(!byte);
-        difference |= usize::from(std::hint::black_box(byte ^ other));
-    }
-    std::hint::black_box(difference) == 0
 }
 
 impl Refusal {
