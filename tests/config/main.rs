@@ -5,6 +5,8 @@ mod cli;
 mod corpus;
 mod diff;
 mod dump;
+mod examples;
+mod explain;
 mod include;
 mod precedence;
 mod reload;

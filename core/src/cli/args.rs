@@ -20,6 +20,8 @@ pub(super) fn command() -> Command {
         .subcommand(check_command())
         .subcommand(reload_command())
         .subcommand(diff_command())
+        .subcommand(super::explain::command())
+        .subcommand(super::test::command())
         .subcommands(generate_commands())
         .subcommand(super::keys::command())
         .subcommand(
@@ -48,6 +50,9 @@ Examples:
   ringway run --config ringway.yaml
   ringway check --config ringway.yaml                    every error of the file at once
   ringway diff old.yaml new.yaml                         what a new file changes
+  ringway explain GET http://shop.example.com/ -c ringway.yaml
+                                                         where a request goes, and why
+  ringway test shop.tests.yaml                           requests with what is expected of them
   ringway reload --config ringway.yaml                   the running proxy loads its file again
   ringway doctor                                         what this machine offers";
 
@@ -97,7 +102,15 @@ fn diff_command() -> Command {
 /// What is made for other programs.
 fn generate_commands() -> [Command; 3] {
     [
-        Command::new("schema").about("Print the JSON Schema of the configuration, for editors and checks"),
+        Command::new("schema")
+            .about("Print the JSON Schema of the configuration, for editors and checks")
+            .arg(
+                Arg::new("of")
+                    .value_name("WHAT")
+                    .value_parser(["config", "tests"])
+                    .default_value("config")
+                    .help("Of which kind of file: configurations, or expectations of `ringway test`"),
+            ),
         Command::new("completion").about("Print completion for a shell").arg(
             Arg::new("shell")
                 .value_name("SHELL")
@@ -114,7 +127,7 @@ fn path_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg 
     Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf)).help(help)
 }
 
-fn what_to_proxy() -> [Arg; 3] {
+pub(super) fn what_to_proxy() -> [Arg; 3] {
     const HEADING: &str = "What to proxy";
     [
         Arg::new("config")
@@ -157,7 +170,7 @@ pub(super) fn format_arg() -> Arg {
 }
 
 /// A flag for each setting. Values stay texts here: they are read with the file's, so that all errors come at once.
-fn setting_args(hide: bool) -> impl Iterator<Item = Arg> {
+pub(super) fn setting_args(hide: bool) -> impl Iterator<Item = Arg> {
     SETTINGS.iter().filter(|setting| !setting.flag.is_empty()).map(move |setting| {
         Arg::new(setting.flag)
             .long(setting.flag)

@@ -40,9 +40,13 @@ pub(super) fn man(given: &ArgMatches) -> ExitCode {
     }
 }
 
-/// `ringway schema`
-pub(super) fn schema() -> ExitCode {
-    print(format!("{:#}\n", crate::config::schema()).as_bytes())
+/// `ringway schema [config|tests]`
+pub(super) fn schema(given: &ArgMatches) -> ExitCode {
+    let schema = match given.get_one::<String>("of").map(String::as_str) {
+        Some("tests") => crate::config::expectations::schema(),
+        _ => crate::config::schema(),
+    };
+    print(format!("{schema:#}\n").as_bytes())
 }
 
 /// A pipe that was closed is not worth a panic.

@@ -3,9 +3,11 @@
 mod args;
 mod check;
 mod diff;
+mod explain;
 mod generate;
 mod keys;
 mod reload;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,7 +48,9 @@ pub fn main() -> ExitCode {
             let source = ConfigSource { listen, upstream, ..with_env(ConfigSource::default()) };
             diff::diff(&source, old, new, args::wants_json(given))
         }
-        Some(("schema", _)) => generate::schema(),
+        Some(("explain", given)) => explain::main(&source(given), given),
+        Some(("test", given)) => test::main(&with_env(ConfigSource::default()), given),
+        Some(("schema", given)) => generate::schema(given),
         Some(("completion", given)) => generate::completion(given),
         Some(("man", given)) => generate::man(given),
         Some(("keys", given)) => keys::main(given),

@@ -62,7 +62,7 @@ pub(super) fn read(
     Some(Text { file: reader.file, root, secrets: reader.secrets })
 }
 
-fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, ConfigError> {
+pub(super) fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, ConfigError> {
     let name = path.display().to_string();
     let wrong = |error: std::io::Error| {
         ConfigError::new(Place::WholeFile(name.as_str().into()), "", format!("cannot be read: {error}"))

@@ -26,6 +26,7 @@ mod diff;
 mod docs;
 mod dump;
 mod error;
+pub mod expectations;
 mod file;
 mod grammar;
 mod health;

@@ -2,6 +2,7 @@
 //! walk; what names something else is checked afterwards, in [`super::check`].
 
 mod cluster;
+mod expectations;
 mod listener;
 mod policies;
 mod route;

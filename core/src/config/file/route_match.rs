@@ -112,7 +112,7 @@ impl Walk<'_> {
     }
 
     /// `{ name: value, name: { regex: … }, name: { present: false } }`
-    fn field_matches(&mut self, node: &Rc<Node>, path: &str, what: Fields) -> Vec<FieldMatch> {
+    pub(super) fn field_matches(&mut self, node: &Rc<Node>, path: &str, what: Fields) -> Vec<FieldMatch> {
         let Some(entries) = self.map(node, path) else { return Vec::new() };
         if entries.len() > FIELDS_MAX {
             self.wrong(node, path, &format!("at most {FIELDS_MAX} names"), &entries.len().to_string(), None);
@@ -122,7 +122,9 @@ impl Walk<'_> {
         for entry in entries {
             let path = join(path, &entry.key);
             let hint = match what {
-                Fields::Headers if parse_token(&entry.key).is_none() => Some("a name of a header"),
+                Fields::Headers | Fields::Expected if parse_token(&entry.key).is_none() => {
+                    Some("a name of a header")
+                }
                 Fields::Headers if entry.key.eq_ignore_ascii_case("host") => {
                     Some("another header: hosts are listed in the route, as `hosts`")
                 }
@@ -134,7 +136,7 @@ impl Walk<'_> {
                 self.errors.push(ConfigError::mismatch(place, &path, expected, quote(&entry.key)));
             }
             let same = |field: &&FieldMatch| match what {
-                Fields::Headers => field.name.eq_ignore_ascii_case(&entry.key),
+                Fields::Headers | Fields::Expected => field.name.eq_ignore_ascii_case(&entry.key),
                 _ => field.name == entry.key,
             };
             if fields.iter().any(|field| same(&field)) {
@@ -142,7 +144,7 @@ impl Walk<'_> {
                 self.errors.push(ConfigError::new(self.file.place(entry.key_at), &path, problem));
             }
             let name = match what {
-                Fields::Headers => entry.key.to_ascii_lowercase(),
+                Fields::Headers | Fields::Expected => entry.key.to_ascii_lowercase(),
                 _ => entry.key.clone(),
             };
             if let Some(value) = self.value_match(&entry.value, &path) {
@@ -321,17 +323,26 @@ impl Walk<'_> {
         }
     }
 
-    fn wrong(&mut self, node: &Node, path: &str, expected: &str, found: &str, hint: Option<String>) {
+    pub(super) fn wrong(
+        &mut self,
+        node: &Node,
+        path: &str,
+        expected: &str,
+        found: &str,
+        hint: Option<String>,
+    ) {
         let error = ConfigError::mismatch(self.file.place(node.at), path, expected, found);
         self.errors.push(error.hint(hint));
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fields {
+pub(super) enum Fields {
     Headers,
     Query,
     Cookies,
+    /// Of a message that is looked at, `Host` as any other.
+    Expected,
 }
 
 fn pattern(text: &str) -> Result<Arc<Pattern>, Mismatch> {
