@@ -48,8 +48,17 @@ pub struct CodecConfig {
     pub keep_body: bool,
     pub authority: String,
     pub path: String,
+    /// Of a WebSocket's handshake; requests have their own.
+    pub handshake_fields: Vec<(String, String)>,
     /// For `:scheme`.
     pub tls: bool,
+}
+
+impl CodecConfig {
+    /// Whether the user has said what a field of the handshake is.
+    pub fn gives(&self, name: &str) -> bool {
+        self.handshake_fields.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+    }
 }
 
 /// The state of one connection.

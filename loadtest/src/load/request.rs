@@ -174,6 +174,21 @@ impl<'a> Requests<'a> {
         Ok(requests)
     }
 
+    /// The path and the fields of a WebSocket's handshake, which are those of the first kind.
+    pub fn handshake(&mut self, target: &Target) -> (String, Vec<(String, String)>) {
+        let Some(config) = self.configs.first() else { return (target.path.clone(), Vec::new()) };
+        let row = self.random.below(config.data.rows.len() as u64) as usize;
+        let mut fill = Fill { counter: self.counter, random: &mut self.random, data: &config.data, row };
+        let mut text = |template: &Template| {
+            let mut out = Vec::new();
+            template.render(&mut out, &mut fill);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let path = config.path.as_ref().map_or_else(|| target.path.clone(), &mut text);
+        let fields = config.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        (path, fields)
+    }
+
     /// The kind of the next request, by weight.
     pub fn pick(&mut self) -> usize {
         if self.configs.len() == 1 {
@@ -220,6 +235,14 @@ impl<'a> Requests<'a> {
         match &config.path {
             Some(path) => path.render(out, &mut fill),
             None => out.extend_from_slice(to.path.as_bytes()),
+        }
+        // A space would end the target, and the rest would be the version (RFC 9112 3).
+        let path = out.get(config.method.len() + 1..).unwrap_or_default();
+        if path.iter().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
+            let path = String::from_utf8_lossy(path).into_owned();
+            return Err(io::Error::other(format!(
+                "the path {path:?} has a space or a control character: write %20"
+            )));
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let given = |name: &str| config.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));

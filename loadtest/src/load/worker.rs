@@ -16,7 +16,7 @@ use ringway_protocols::tls::rustls::ClientConfig;
 use ringway_protocols::tls::rustls::pki_types::ServerName;
 
 use super::arrivals::Arrivals;
-use super::codec::{Codec, CodecConfig, Ended};
+use super::codec::{Codec, CodecConfig, Ended, Protocol};
 use super::config::{LoadConfig, Shared};
 use super::random::Random;
 use super::request::Requests;
@@ -101,7 +101,7 @@ impl<'a> Worker<'a> {
         let seed = config.seed.wrapping_mul(0x9e37).wrapping_add(u64::from(share.number));
         let (targets, protocol) = (&config.targets, config.protocol);
         let random = Random::new(seed);
-        let requests = Requests::new(
+        let mut requests = Requests::new(
             &config.requests,
             targets,
             &shared.counter,
@@ -111,14 +111,15 @@ impl<'a> Worker<'a> {
         )?;
         let keep_body = config.requests.iter().any(|request| request.expect.body_contains.is_some());
         let streams = config.streams;
-        let codec = |target: &super::target::Target| CodecConfig {
-            protocol,
-            streams,
-            keep_body,
-            authority: target.authority.clone(),
-            path: target.path.clone(),
-            tls: target.tls,
-        };
+        let codecs = targets.iter().map(|target| {
+            let (path, handshake_fields) = match protocol {
+                Protocol::WebSocket => requests.handshake(target),
+                _ => (target.path.clone(), Vec::new()),
+            };
+            let authority = target.authority.clone();
+            CodecConfig { protocol, streams, keep_body, authority, path, handshake_fields, tls: target.tls }
+        });
+        let codecs = codecs.collect();
         let any_tls = targets.iter().any(|target| target.tls);
         let tls = if any_tls { Some(Arc::new(config.tls.client(protocol)?)) } else { None };
         let names = targets.iter().map(|target| {
@@ -142,7 +143,7 @@ impl<'a> Worker<'a> {
             share,
             ring,
             addresses: targets.iter().map(super::target::Target::leak_raw).collect::<io::Result<_>>()?,
-            codecs: targets.iter().map(codec).collect(),
+            codecs,
             requests,
             connections: Vec::new(),
             ready: VecDeque::new(),

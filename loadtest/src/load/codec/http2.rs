@@ -24,6 +24,8 @@ pub struct Http2 {
     /// Swapped with the machine's, so that neither allocates.
     head: ResponseHead,
     bytes: Vec<u8>,
+    /// Answers to the peer's frames since the output was last taken.
+    queued_control_bytes: usize,
     closing: bool,
 }
 
@@ -67,6 +69,8 @@ pub(crate) const NO_ABUSE_LIMITS: AbuseLimits = AbuseLimits {
     closed_frames: 0,
 };
 
+/// Acknowledgements and the like that the peer does not read.
+const QUEUED_CONTROL_BYTES_MAX: u32 = 1 << 20;
 /// The statuses of gRPC that no trailer has set: "unknown".
 const GRPC_UNKNOWN: u16 = 2;
 
@@ -83,7 +87,7 @@ impl Http2 {
             head_limits,
             trailer_limits: TrailerLimits { bytes_max: 16 << 10, fields_max: 100 },
             connect_protocol: false,
-            queued_control_bytes_max: 1 << 20,
+            queued_control_bytes_max: QUEUED_CONTROL_BYTES_MAX,
             abuse: NO_ABUSE_LIMITS,
         };
         let mut machine = Connection::new(Role::Client, &machine_config, now);
@@ -98,6 +102,7 @@ impl Http2 {
             unsent: Vec::new(),
             head: ResponseHead::default(),
             bytes: Vec::new(),
+            queued_control_bytes: 0,
             closing: false,
         }
     }
@@ -154,6 +159,15 @@ impl Http2 {
             }
             bytes = bytes.get(step.consumed..).unwrap_or_default();
         }
+        // A peer that asks for acknowledgements and reads none of them must not fill our memory.
+        if out.is_empty() {
+            self.queued_control_bytes = 0;
+        }
+        self.queued_control_bytes += self.machine.output().len();
+        if self.queued_control_bytes > QUEUED_CONTROL_BYTES_MAX as usize {
+            return Err(Failure::Http2);
+        }
+        out.append(self.machine.output());
         self.send_unsent(out)?;
         out.append(self.machine.output());
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use ringway_protocols::websocket;
 
-use crate::load::codec::{CodecConfig, Ended};
+use crate::load::codec::{CodecConfig, Ended, KEPT_BYTES_MAX};
 use crate::load::random::Random;
 use crate::load::request::Rendered;
 use crate::load::totals::Failure;
@@ -20,9 +20,12 @@ pub struct WebSocket {
     closing: bool,
     random: Random,
     message_bytes: u64,
+    /// The fragments of a message so far, where it is kept.
+    body: Vec<u8>,
     keep_body: bool,
 }
 
+const OPCODE_TEXT: u8 = 1;
 const OPCODE_BINARY: u8 = 2;
 const OPCODE_CLOSE: u8 = 8;
 const OPCODE_PING: u8 = 9;
@@ -32,15 +35,21 @@ const MASK: u8 = 0x80;
 /// Of a response to the handshake, and of a message.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
+/// Pongs wait behind no more than this: of pings that come faster than their answers go, some are not answered.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
 
 impl WebSocket {
     pub fn new(config: &CodecConfig, seed: u64, out: &mut Vec<u8>) -> WebSocket {
         let mut random = Random::new(seed);
         let key = websocket::key_of(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()));
         let (path, authority) = (&config.path, &config.authority);
-        out.extend_from_slice(
-            format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n").as_bytes(),
-        );
+        out.extend_from_slice(format!("GET {path} HTTP/1.1\r\nUpgrade: websocket\r\n").as_bytes());
+        if !config.gives("host") {
+            out.extend_from_slice(format!("Host: {authority}\r\n").as_bytes());
+        }
+        for (name, value) in &config.handshake_fields {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
         out.extend_from_slice(b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
         out.extend_from_slice(&key);
         out.extend_from_slice(b"\r\n\r\n");
@@ -53,6 +62,7 @@ impl WebSocket {
             closing: false,
             random,
             message_bytes: 0,
+            body: Vec::new(),
             keep_body: config.keep_body,
         }
     }
@@ -80,7 +90,9 @@ impl WebSocket {
     }
 
     pub fn start(&mut self, tag: u32, request: &Rendered, out: &mut Vec<u8>) -> Result<(), Failure> {
-        self.frame(OPCODE_BINARY, request.body(), out);
+        // Servers that speak JSON expect text.
+        let text = std::str::from_utf8(request.body()).is_ok();
+        self.frame(if text { OPCODE_TEXT } else { OPCODE_BINARY }, request.body(), out);
         self.waiting.push_back(tag);
         Ok(())
     }
@@ -92,22 +104,23 @@ impl WebSocket {
         ended: &mut Vec<Ended>,
     ) -> Result<(), Failure> {
         self.partial.extend_from_slice(bytes);
-        let joined = std::mem::take(&mut self.partial);
-        let mut rest = joined.as_slice();
+        let mut joined = std::mem::take(&mut self.partial);
+        let mut at = 0;
         if !self.open {
-            let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") else {
+            let Some(end) = joined.windows(4).position(|window| window == b"\r\n\r\n") else {
                 self.partial = joined;
                 return if self.partial.len() > HEAD_BYTES_MAX { Err(Failure::Malformed) } else { Ok(()) };
             };
-            let (head, after) = rest.split_at(end + 4);
-            self.check_handshake(head)?;
+            at = end + 4;
+            self.check_handshake(joined.get(..at).unwrap_or_default())?;
             self.open = true;
-            rest = after;
         }
-        while let Some(used) = self.take_frame(rest, out, ended)? {
-            rest = rest.get(used..).unwrap_or_default();
+        while let Some(used) = self.take_frame(joined.get(at..).unwrap_or_default(), out, ended)? {
+            at += used;
         }
-        self.partial = rest.to_vec();
+        // Only whole frames go: a long one is not copied with each piece of it that comes.
+        joined.drain(..at);
+        self.partial = joined;
         Ok(())
     }
 
@@ -147,10 +160,13 @@ impl WebSocket {
         match first & 0x0f {
             0..=2 => {
                 self.message_bytes += length;
+                if self.keep_body && self.body.len() + payload.len() <= KEPT_BYTES_MAX {
+                    self.body.extend_from_slice(payload);
+                }
                 if first & FIN != 0 {
                     let body_bytes = std::mem::take(&mut self.message_bytes);
                     let tag = self.waiting.pop_front().ok_or(Failure::Malformed)?;
-                    let body = if self.keep_body { payload.to_vec() } else { Vec::new() };
+                    let body = std::mem::take(&mut self.body);
                     ended.push(Ended { tag, status: 0, body_bytes, failure: None, body });
                 }
             }
@@ -160,6 +176,8 @@ impl WebSocket {
                     self.frame(OPCODE_CLOSE, payload, out);
                 }
             }
+            // RFC 6455 5.5.3: the newest is enough.
+            OPCODE_PING if out.len() > UNSENT_BYTES_MAX => {}
             OPCODE_PING => self.frame(OPCODE_PONG, payload, out),
             OPCODE_PONG => {}
             _ => return Err(Failure::Malformed),
@@ -198,10 +216,16 @@ mod tests {
             keep_body: false,
             authority: "a".into(),
             path: "/".into(),
+            handshake_fields: vec![("origin".into(), "http://a.test".into()), ("HOST".into(), "b".into())],
             tls: false,
         };
         let mut out = Vec::new();
         let mut websocket = WebSocket::new(&config, 1, &mut out);
+        let said = String::from_utf8_lossy(&out);
+        assert!(
+            said.contains("\r\norigin: http://a.test\r\nHOST: b\r\n") && !said.contains("Host: a"),
+            "{said}"
+        );
         let accept = websocket::accept_of(&websocket.key);
         let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: ".to_vec();
         answer.extend_from_slice(&accept);
@@ -223,6 +247,17 @@ mod tests {
         assert_eq!(ended.len(), 1);
         assert_eq!((ended[0].tag, ended[0].body_bytes), (4, 3));
         assert_eq!(out.first(), Some(&(FIN | OPCODE_PONG)));
+    }
+
+    #[test]
+    fn a_message_in_fragments_is_kept_whole_and_text_goes_as_text() {
+        let mut websocket = WebSocket { keep_body: true, ..opened() };
+        let (mut out, mut ended) = (Vec::new(), Vec::new());
+        websocket.frame(OPCODE_TEXT, b"x", &mut out);
+        assert_eq!(out.first(), Some(&(FIN | OPCODE_TEXT)));
+        websocket.waiting.push_back(0);
+        assert_eq!(websocket.receive(b"\x01\x02ab\x80\x01c", &mut out, &mut ended), Ok(()));
+        assert_eq!(ended[0].body, b"abc");
     }
 
     #[test]

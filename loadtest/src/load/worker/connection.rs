@@ -489,6 +489,18 @@ impl Worker<'_> {
         if matches!(connection.phase, Phase::Ending | Phase::Closed) {
             return;
         }
+        // A connection that ends before it can be asked is what its preparation came to.
+        let failure = match (&connection.phase, &connection.codec, failure) {
+            (Phase::Securing, _, Failure::Reset | Failure::EarlyClose) => {
+                self.tls_error
+                    .get_or_insert_with(|| "the server reset the connection within the handshake".into());
+                Failure::Tls
+            }
+            (Phase::Open, Some(Codec::WebSocket(websocket)), Failure::Reset) if !websocket.is_open() => {
+                Failure::Handshake
+            }
+            _ => failure,
+        };
         let lost = connection.remove_all();
         // Nobody has asked yet: what is wrong is still to be seen, except that an idle connection may be closed.
         let alone = lost.is_empty()
