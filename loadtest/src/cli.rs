@@ -40,6 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Client and origin in this process: the proxy under test forwards from one to the other.
+    #[command(hide = true)]
     Both {
         #[command(flatten)]
         origin: OriginArgs,
@@ -49,6 +50,7 @@ enum Command {
         common: CommonArgs,
     },
     /// The client alone.
+    #[command(hide = true)]
     Client {
         /// Length that every response body must have, in bytes. Default: any.
         #[arg(long)]
@@ -73,6 +75,7 @@ enum Command {
     /// Runs a file: several kinds of requests with weights, assertions and thresholds.
     Scenario(ScenarioArgs),
     /// Opens idle keep-alive connections and reports what they cost the process under test.
+    #[command(hide = true)]
     Idle {
         /// Address of the proxy.
         #[arg(long)]
@@ -102,6 +105,7 @@ enum Command {
         common: CommonArgs,
     },
     /// Reads one large body slowly and reports how the memory of the process under test moves.
+    #[command(hide = true)]
     SlowRead {
         /// Address of the proxy.
         #[arg(long)]
@@ -184,6 +188,9 @@ struct ClientArgs {
     /// Request target.
     #[arg(long, default_value = "/")]
     path: String,
+    /// A header field, as `Name: value`. May be repeated.
+    #[arg(long, short = 'H')]
+    header: Vec<String>,
     /// Open loop: requests per second, whatever the answers take; latencies count from the intended start.
     /// Default: closed loop.
     #[arg(long)]
@@ -315,6 +322,7 @@ fn run_client(
         connections: args.connections,
         host: args.host,
         path: args.path,
+        headers: args.header,
         body_bytes,
         rate: args.rate,
         new_connection: args.new_connection,

@@ -21,6 +21,8 @@ pub struct ClientConfig {
     pub connections: u32,
     pub host: String,
     pub path: String,
+    /// More field lines, as `Name: value`.
+    pub headers: Vec<String>,
     /// Length that every response must have; `None` accepts any.
     pub body_bytes: Option<u64>,
     /// Requests per second in open loop; `None` is closed loop.
@@ -112,8 +114,9 @@ const REDIAL_AFTER: Duration = Duration::from_millis(20);
 impl Client {
     pub fn new(config: ClientConfig, ring: &mut Ring) -> io::Result<Client> {
         let connection_field = if config.new_connection { "Connection: close\r\n" } else { "" };
+        let more: String = config.headers.iter().map(|line| format!("{line}\r\n")).collect();
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ringway-load\r\nAccept: */*\r\n{connection_field}\r\n",
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ringway-load\r\nAccept: */*\r\n{more}{connection_field}\r\n",
             config.path, config.host
         );
         let now = Instant::now();

@@ -1,7 +1,7 @@
 //! The command line of `ringway-load URL`, and what it does.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -29,115 +29,119 @@ pub struct LoadArgs {
     #[arg(value_name = "URL")]
     pub urls: Vec<String>,
     /// Connections.
-    #[arg(long, short = 'c', default_value_t = 64)]
+    #[arg(long, short = 'c', default_value_t = 64, help_heading = "How much")]
     pub connections: u32,
     /// How long to measure: 10s, 500ms, 2m. Default: 10s, or no bound with --requests.
-    #[arg(long, short = 'd', value_parser = parse_duration)]
+    #[arg(long, short = 'd', visible_short_aliases = ['z', 'D'], value_parser = parse_duration, help_heading = "How much")]
     pub duration: Option<Duration>,
     /// How many requests to send.
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', conflicts_with = "find_knee", help_heading = "How much")]
     pub requests: Option<u64>,
     /// Open loop: requests per second, whatever the answers take. Default: closed loop.
-    #[arg(long, short = 'R')]
+    #[arg(long, short = 'R', conflicts_with = "find_knee", help_heading = "How much")]
     pub rate: Option<f64>,
     /// How the requests of an open loop are spread.
-    #[arg(long, value_enum, default_value_t = Spacing::Fixed)]
+    #[arg(long, value_enum, default_value_t = Spacing::Fixed, help_heading = "How much")]
     pub arrivals: Spacing,
     /// Arrivals that may wait for a connection; what comes on top is counted as missed.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, help_heading = "How much")]
     pub queue: usize,
     /// Threads. Default: one for each CPU that this process may use, at most one for each connection.
-    #[arg(long, short = 't')]
+    #[arg(long, short = 't', help_heading = "How much")]
     pub threads: Option<u32>,
     /// CPUs to pin the threads to: 0,2-3.
-    #[arg(long)]
+    #[arg(long, help_heading = "How much")]
     pub cpus: Option<String>,
     /// What to speak.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "What is asked")]
     pub protocol: Option<Protocol>,
     /// Requests at a time on one connection: streams of HTTP/2, messages of WebSocket.
-    #[arg(long, short = 'm')]
+    #[arg(long, short = 'm', help_heading = "What is asked")]
     pub streams: Option<u32>,
     /// Requests at a time on one HTTP/1.1 connection.
-    #[arg(long, conflicts_with = "streams")]
+    #[arg(long, conflicts_with = "streams", help_heading = "What is asked")]
     pub pipeline: Option<u32>,
     /// A new connection for each request.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is asked")]
     pub new_connection: bool,
     /// The method. Default: GET, or POST with --data.
-    #[arg(long, short = 'X')]
+    #[arg(long, short = 'X', help_heading = "What is asked")]
     pub method: Option<String>,
     /// A header field, as `Name: value`; fields as in --data. May be repeated.
-    #[arg(long, short = 'H')]
+    #[arg(long, short = 'H', help_heading = "What is asked")]
     pub header: Vec<String>,
     /// The body, or @FILE, with {counter}, {random:1-100}, {hex:16} and columns of --data-file.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is asked")]
     pub data: Option<String>,
     /// The path, with the same fields. Default: that of the URL.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is asked")]
     pub path: Option<String>,
     /// A CSV file with a header line; each request takes a random row.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is asked")]
     pub data_file: Option<PathBuf>,
     /// gRPC: a .proto file, so that --data is JSON. May be repeated.
-    #[arg(long, requires = "call", value_name = "FILE")]
+    #[arg(long, requires = "call", value_name = "FILE", help_heading = "What is asked")]
     pub proto: Vec<PathBuf>,
     /// gRPC: where the .proto files' imports are, besides the files' own directories. May be repeated.
-    #[arg(long, short = 'I', requires = "proto", value_name = "DIR")]
+    #[arg(long, short = 'I', requires = "proto", value_name = "DIR", help_heading = "What is asked")]
     pub import_path: Vec<PathBuf>,
     /// gRPC: the method, as package.Service/Method. Without --proto, --data is the encoded message.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is asked")]
     pub call: Option<String>,
     /// gRPC: messages sent in each call.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, help_heading = "What is asked")]
     pub messages: u32,
     /// Left out of the measurement at the beginning.
-    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    #[arg(long, visible_alias = "warm-up-time", value_parser = parse_duration, default_value = "0s", help_heading = "How much")]
     pub warmup: Duration,
     /// The load grows for so long.
-    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    #[arg(long, value_parser = parse_duration, default_value = "0s", help_heading = "How much")]
     pub ramp_up: Duration,
     /// The load shrinks for so long at the end.
-    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    #[arg(long, value_parser = parse_duration, default_value = "0s", help_heading = "How much")]
     pub ramp_down: Duration,
     /// A request that takes longer is an error.
-    #[arg(long, value_parser = parse_duration, default_value = "30s")]
+    #[arg(long, value_parser = parse_duration, default_value = "30s", help_heading = "How much")]
     pub timeout: Duration,
     /// Local addresses to connect from, for more than 28,000 connections. May be repeated, or split by commas.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', help_heading = "How it is reached")]
     pub source: Vec<IpAddr>,
     /// Begins each connection with a PROXY protocol header of this version.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2), help_heading = "How it is reached")]
     pub proxy_protocol: Option<u8>,
     /// A local process under test, for its CPU time and memory. May be repeated; they are summed.
-    #[arg(long)]
+    #[arg(long, help_heading = "What is shown")]
     pub pid: Vec<u32>,
     /// The random numbers of templates, Poisson arrivals and weights.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, help_heading = "How much")]
     pub seed: u64,
     #[command(flatten)]
     pub output: OutputArgs,
     /// Steps the rate up until the target is saturated, and prints the latency curve.
-    #[arg(long)]
+    #[arg(long, help_heading = "Other modes")]
     pub find_knee: bool,
     /// Opens so many connections, asks once on each, leaves them idle for --duration, and tells what each costs the --pid.
-    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "requests", "find_knee", "compare"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "requests", "find_knee", "compare"], help_heading = "Other modes")]
     pub idle: Option<u32>,
     /// Compares targets in interleaved rounds: "a=URL,b=URL".
-    #[arg(long, value_name = "NAME=URL,…")]
+    #[arg(long, value_name = "NAME=URL,…", conflicts_with_all = ["urls", "find_knee"], help_heading = "Other modes")]
     pub compare: Option<String>,
     /// Rounds of --compare.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, help_heading = "Other modes")]
     pub rounds: u32,
     /// TLS also where the URL does not say so: on a UNIX socket.
-    #[arg(long)]
+    #[arg(long, help_heading = "How it is reached")]
     pub tls: bool,
     #[command(flatten)]
     pub secure: TlsArgs,
+    /// As wrk has it; latencies are always shown.
+    #[arg(long, hide = true)]
+    pub latency: bool,
 }
 
 /// Where results go besides the terminal.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "What is shown")]
 pub struct OutputArgs {
     /// Writes the result as JSON; the total is at `summary.requests`.
     #[arg(long, value_name = "FILE")]
@@ -172,14 +176,18 @@ pub fn execute(args: &LoadArgs) -> io::Result<ExitCode> {
     if let Some(list) = &args.compare {
         return compare::execute(args, &compare::parse_list(list)?);
     }
-    let config = args.config(&args.urls)?;
-    reach(&config)?;
+    let mut config = args.config(&args.urls)?;
     if let Some(count) = args.idle {
+        args.output.refuse_files_of_one_run("--idle")?;
+        reach(&mut config)?;
         return idle::execute(args, &config, count);
     }
     if args.find_knee {
+        args.output.refuse_files_of_one_run("--find-knee")?;
+        reach(&mut config)?;
         return knee::execute(args, &config);
     }
+    reach(&mut config)?;
     let result = run_shown(&config, &args.output)?;
     let document = Document::new(&config, &result);
     print!("{}", document.text());
@@ -190,6 +198,17 @@ pub fn execute(args: &LoadArgs) -> io::Result<ExitCode> {
 }
 
 impl OutputArgs {
+    /// What several runs have no one curve for; a file that is not written would be missed too late.
+    pub fn refuse_files_of_one_run(&self, mode: &str) -> io::Result<()> {
+        let files = [("--csv", &self.csv), ("--hdr", &self.hdr), ("--hdr-log", &self.hdr_log)];
+        let report = [("--report", &self.report)];
+        let unused = files.iter().chain(report.iter().filter(|_| mode == "--idle"));
+        match unused.filter(|(_, path)| path.is_some()).map(|(flag, _)| *flag).next() {
+            Some(flag) => Err(invalid(format!("{flag}: not with {mode}, which is not one run; use --json"))),
+            None => Ok(()),
+        }
+    }
+
     pub fn write(&self, document: &Document, result: &RunResult) -> io::Result<()> {
         if let Some(path) = &self.json {
             summary::write("--json", path, &serde_json::to_string_pretty(document)?)?;
@@ -301,6 +320,19 @@ impl LoadArgs {
                 "--new-connection: only with HTTP/1.1; with others, use --requests and -c".into(),
             ));
         }
+        if self.pipeline.is_some() && protocol != Protocol::Http1 {
+            return Err(invalid("--pipeline: only with HTTP/1.1; others have --streams".into()));
+        }
+        let grpc_only = [("--messages", self.messages != 1), ("--call", self.call.is_some())];
+        if let Some((flag, _)) = grpc_only.iter().find(|(_, given)| *given && protocol != Protocol::Grpc) {
+            return Err(invalid(format!("{flag}: only with --protocol grpc")));
+        }
+        if self.proxy_protocol.is_some() && targets.iter().any(|target| target.is_unix()) {
+            return Err(invalid("--proxy-protocol: a UNIX socket has no addresses to tell of".into()));
+        }
+        if !self.source.is_empty() && targets.iter().any(|target| target.is_unix()) {
+            return Err(invalid("--source: a UNIX socket is reached from no address".into()));
+        }
         let connections = at_least_one("--connections", self.connections)?;
         let cpus = self.cpus.as_deref().map(parse_cpus).transpose()?.unwrap_or_default();
         let available = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
@@ -400,12 +432,24 @@ impl LoadArgs {
     }
 }
 
-/// Tries each target once before the run: a run of refused connections tells nothing.
-pub fn reach(config: &LoadConfig) -> io::Result<()> {
-    for target in &config.targets {
+/// Tries each target once before the run: a run of refused connections tells nothing. Of several addresses of a name, the
+/// first that answers is taken.
+pub fn reach(config: &mut LoadConfig) -> io::Result<()> {
+    for target in &mut config.targets {
         let tried = match &target.address {
-            Address::Socket(address) => {
-                std::net::TcpStream::connect_timeout(address, Duration::from_secs(5)).map(drop)
+            Address::Socket(first) => {
+                let mut tried = try_connect(first);
+                for other in &target.others {
+                    if tried.is_ok() {
+                        break;
+                    }
+                    if try_connect(other).is_ok() {
+                        target.address = Address::Socket(*other);
+                        tried = Ok(());
+                        break;
+                    }
+                }
+                tried
             }
             Address::Unix(path) => std::os::unix::net::UnixStream::connect(path).map(drop),
         };
@@ -422,6 +466,10 @@ pub fn reach(config: &LoadConfig) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn try_connect(address: &SocketAddr) -> io::Result<()> {
+    TcpStream::connect_timeout(address, Duration::from_secs(5)).map(drop)
 }
 
 /// Says what to do about connects that the kernel has refused.

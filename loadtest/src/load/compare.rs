@@ -11,6 +11,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{self, LoadArgs, OutputArgs, invalid, parse_duration};
+use super::arrivals::Spacing;
+use super::codec::Protocol;
 use super::html;
 use super::summary::{self, Document, Latency, time};
 use super::tls::config::TlsArgs;
@@ -27,11 +29,40 @@ pub struct AddedArgs {
     /// Requests per second to each: below the knee of both, or queues are measured.
     #[arg(long, short = 'R', default_value_t = 1000.0)]
     rate: f64,
+    /// How they are spread.
+    #[arg(long, value_enum, default_value_t = Spacing::Fixed)]
+    arrivals: Spacing,
+    /// Connections to each.
     #[arg(long, short = 'c', default_value_t = 16)]
     connections: u32,
+    /// What to speak to both.
+    #[arg(long, value_enum)]
+    protocol: Option<Protocol>,
+    /// Requests at a time on one connection.
+    #[arg(long, short = 'm')]
+    streams: Option<u32>,
+    /// The method. Default: GET, or POST with --data.
+    #[arg(long, short = 'X')]
+    method: Option<String>,
+    /// A header field, as `Name: value`. May be repeated.
+    #[arg(long, short = 'H')]
+    header: Vec<String>,
+    /// The body, or @FILE.
+    #[arg(long)]
+    data: Option<String>,
+    /// Threads. Default: one for each CPU that this process may use.
+    #[arg(long, short = 't')]
+    threads: Option<u32>,
+    /// CPUs to pin the threads to: 0,2-3.
+    #[arg(long)]
+    cpus: Option<String>,
+    /// Left out of each round at its beginning.
+    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    warmup: Duration,
     /// Of each round.
     #[arg(long, short = 'd', value_parser = parse_duration, default_value = "2s")]
     duration: Duration,
+    /// Each asks both.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     #[command(flatten)]
@@ -73,6 +104,16 @@ pub struct Compared {
     rounds: Vec<Document>,
 }
 
+impl Compared {
+    /// The round whose rate is in the middle: it stands for the others where only one can be shown.
+    fn median_round(&self) -> Option<&Document> {
+        let rate = |round: &&Document| round.summary.requests_per_second;
+        let mut rounds: Vec<&Document> = self.rounds.iter().collect();
+        rounds.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
+        rounds.get(rounds.len().saturating_sub(1) / 2).copied()
+    }
+}
+
 /// Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom; then about 2.
 const STUDENT: &[f64] = &[12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
 
@@ -93,6 +134,7 @@ pub fn parse_list(list: &str) -> io::Result<Vec<(String, String)>> {
 }
 
 pub fn execute(load: &LoadArgs, pairs: &[(String, String)]) -> io::Result<ExitCode> {
+    load.output.refuse_files_of_one_run("--compare")?;
     let compared = rounds(load, pairs)?;
     let table = table(&compared);
     print!("{table}");
@@ -106,9 +148,19 @@ type Column = (&'static str, fn(&Latency) -> f64);
 /// Runs `added`.
 pub fn added(args: &AddedArgs) -> io::Result<ExitCode> {
     args::catch_interrupt();
+    args.output.refuse_files_of_one_run("added")?;
     let load = LoadArgs {
         rate: Some(args.rate),
+        arrivals: args.arrivals,
         connections: args.connections,
+        protocol: args.protocol,
+        streams: args.streams,
+        method: args.method.clone(),
+        header: args.header.clone(),
+        data: args.data.clone(),
+        threads: args.threads,
+        cpus: args.cpus.clone(),
+        warmup: args.warmup,
         duration: Some(args.duration),
         rounds: args.rounds,
         secure: args.secure.clone(),
@@ -150,9 +202,9 @@ fn signed(us: f64) -> String {
 
 /// All targets in every round, each time beginning with another one.
 fn rounds(load: &LoadArgs, pairs: &[(String, String)]) -> io::Result<Vec<Compared>> {
-    let configs: Vec<_> =
+    let mut configs: Vec<_> =
         pairs.iter().map(|(_, url)| load.config(std::slice::from_ref(url))).collect::<io::Result<_>>()?;
-    configs.iter().try_for_each(args::reach)?;
+    configs.iter_mut().try_for_each(args::reach)?;
     let mut documents: Vec<Vec<Document>> = pairs.iter().map(|_| Vec::new()).collect();
     let mut round_of = |round: usize, position: usize| -> io::Result<()> {
         let position = (round + position) % configs.len();
@@ -272,13 +324,19 @@ fn table(compared: &[Compared]) -> String {
 
 fn output(output: &OutputArgs, mode: &str, title: &str, compared: &[Compared], text: &str) -> io::Result<()> {
     if let Some(path) = &output.json {
-        let json = serde_json::json!({ "tool": "ringway-load", "mode": mode, "targets": compared });
+        let rounds = || compared.iter().flat_map(|one| &one.rounds);
+        let requests: u64 = rounds().map(|round| round.summary.requests).sum();
+        let errors: u64 = compared.iter().map(|one| one.errors).sum();
+        let json = serde_json::json!({
+            "tool": "ringway-load", "mode": mode, "summary": { "requests": requests, "errors": errors },
+            "targets": compared,
+        });
         summary::write("--json", path, &serde_json::to_string_pretty(&json)?)?;
     }
     if let Some(path) = &output.report {
         let documents: Vec<(String, &Document)> = compared
             .iter()
-            .filter_map(|one| one.rounds.get(one.rounds.len() / 2).map(|round| (one.name.clone(), round)))
+            .filter_map(|one| one.median_round().map(|round| (one.name.clone(), round)))
             .collect();
         let extra = html::bars(compared) + &html::preformatted(text);
         summary::write("--report", path, &html::page(title, &documents, &extra))?;

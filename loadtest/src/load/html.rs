@@ -1,5 +1,6 @@
 //! The report: one page with plots drawn as SVG, for light and dark, wide and narrow, without network or script.
 
+pub mod chart;
 mod plot;
 
 use std::fmt::Write;

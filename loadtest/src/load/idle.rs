@@ -46,7 +46,7 @@ struct Part {
 struct IdleDocument {
     tool: &'static str,
     mode: &'static str,
-    target: String,
+    targets: Vec<String>,
     connections: u64,
     processes: usize,
     still_open: u64,
@@ -66,44 +66,54 @@ const LOOPBACK_SOURCES_MAX: usize = 64;
 const SETTLE: Duration = Duration::from_secs(4);
 const HOLD_MIN: Duration = Duration::from_millis(100);
 
-/// Opens `count` connections to the target, tells what each costs, and holds them for `--duration`.
+/// Opens `count` connections to the targets, tells what each costs, and holds them for `--duration`.
 pub fn execute(args: &LoadArgs, config: &LoadConfig, count: u32) -> io::Result<ExitCode> {
-    let [target] = config.targets.as_slice() else {
-        return Err(invalid("--idle: expected one target".into()));
-    };
-    let Address::Socket(address) = target.address else {
-        return Err(invalid("--idle: expected a target with an address and a port".into()));
-    };
     if !matches!(config.protocol, Protocol::Http1 | Protocol::Http2) {
         return Err(invalid("--idle: only HTTP/1.1 and HTTP/2".into()));
     }
-    let sources = sources(address, &args.source);
-    let limits = Limits::read(address, &config.pids);
-    let parts = limits.plan(u64::from(count), sources.len()).map_err(invalid)?;
-    let http2 = config.protocol == Protocol::Http2;
-    let warm = IdleConfig {
-        target: address,
-        connections: 0,
-        request: true,
-        http2,
-        tls: target.tls,
-        source: None,
-        pids: config.pids.clone(),
-        settle: SETTLE,
-    };
-    idle::warm_up(&warm)?;
+    let mut plans = Vec::new();
+    let targets = config.targets.len() as u64;
+    for (position, target) in config.targets.iter().enumerate() {
+        let Address::Socket(address) = target.address else {
+            return Err(invalid("--idle: expected targets with an address and a port".into()));
+        };
+        let share = u64::from(count) / targets + u64::from((position as u64) < u64::from(count) % targets);
+        let sources = sources(address, &args.source);
+        let limits = Limits::read(address, &config.pids);
+        limits.check_system(u64::from(count)).map_err(invalid)?;
+        let parts = limits.plan(share, sources.len()).map_err(invalid)?;
+        let like = IdleConfig {
+            target: address,
+            connections: 0,
+            request: true,
+            http2: config.protocol == Protocol::Http2,
+            tls: target.tls,
+            source: None,
+            pids: config.pids.clone(),
+            settle: SETTLE,
+        };
+        plans.push((like, sources, parts));
+    }
+    for (like, _, _) in &plans {
+        idle::warm_up(like)?;
+    }
     let before = process::memory(&config.pids)?;
     let mut holders = Vec::new();
-    for part in &parts {
-        let source = part.source.and_then(|position| sources.get(position)).copied();
-        holders.push(Holder::start(&warm, part.connections, source)?);
+    for (like, sources, parts) in &plans {
+        for part in parts {
+            let source = part.source.and_then(|position| sources.get(position)).copied();
+            holders.push(Holder::start(like, part.connections, source)?);
+        }
     }
     for holder in &mut holders {
         holder.wait_open()?;
     }
-    idle::wait_settled(&warm)?;
+    if let Some((like, _, _)) = plans.first() {
+        idle::wait_settled(like)?;
+    }
     let after = process::memory(&config.pids)?;
     hold(args.duration.unwrap_or_default());
+    let processes = holders.len();
     let mut still_open = 0;
     for holder in holders {
         still_open += holder.finish()?;
@@ -112,9 +122,9 @@ pub fn execute(args: &LoadArgs, config: &LoadConfig, count: u32) -> io::Result<E
     let document = IdleDocument {
         tool: "ringway-load",
         mode: "idle",
-        target: target.url.clone(),
+        targets: config.targets.iter().map(|target| target.url.clone()).collect(),
         connections: u64::from(count),
-        processes: parts.len(),
+        processes,
         still_open,
         before,
         after,
@@ -170,21 +180,27 @@ impl Limits {
         }
     }
 
-    /// Spreads connections over processes, or says what is in their way and what to do about it.
+    /// Whether the machine has files for so many, over all targets.
+    fn check_system(&self, count: u64) -> Result<(), String> {
+        if count <= self.system_files {
+            return Ok(());
+        }
+        Err(format!(
+            "{count} connections are too many: the machine has files left for {} (fs.file-max): raise it with sysctl",
+            self.system_files
+        ))
+    }
+
+    /// Spreads the connections of one target over processes, or says what is in their way and what to do about it.
     fn plan(&self, count: u64, sources: usize) -> Result<Vec<Part>, String> {
         let stops = |limit: String| Err(format!("{count} connections are too many: {limit}"));
         if let Some(files) = self.target_files
             && count.saturating_add(TARGET_FILES_OTHER) > files
         {
             return stops(format!(
-                "the target may have {files} open files: start it with `ulimit -n {}`",
+                "the target may have {files} open files: start it with `ulimit -n {}`, or several of it and give all \
+                 their URLs",
                 count + TARGET_FILES_OTHER
-            ));
-        }
-        if count > self.system_files {
-            return stops(format!(
-                "the machine has files left for {} (fs.file-max): raise it with sysctl",
-                self.system_files
             ));
         }
         let each = self.files.saturating_sub(FILES_OTHER);
@@ -221,7 +237,10 @@ impl IdleDocument {
     fn text(&self) -> String {
         let first = format!(
             "{}: {} idle connections of {} processes, {} still open\n",
-            self.target, self.connections, self.processes, self.still_open
+            self.targets.join(" "),
+            self.connections,
+            self.processes,
+            self.still_open
         );
         let kib = |memory: Memory| memory.anonymous_bytes / 1024;
         match self.bytes_per_connection {
@@ -334,7 +353,6 @@ mod tests {
     fn the_limit_that_is_in_the_way_is_named() {
         for (limits, sources, name) in [
             (Limits { target_files: Some(1024), ..ROOMY }, 4, "the target may have 1024 open files"),
-            (Limits { system_files: 500, ..ROOMY }, 4, "fs.file-max"),
             (Limits { files: 64, ..ROOMY }, 4, "ulimit -Hn"),
             (ROOMY, 0, "--source"),
             (ROOMY, 2, "ip_local_port_range"),
@@ -342,5 +360,8 @@ mod tests {
             let said = limits.plan(60_000, sources).expect_err(name);
             assert!(said.contains(name), "{said}");
         }
+        let full = Limits { system_files: 500, ..ROOMY };
+        assert!(full.check_system(501).expect_err("too many").contains("fs.file-max"));
+        assert_eq!(full.check_system(500), Ok(()));
     }
 }

@@ -83,7 +83,7 @@ pub fn execute(args: &ScenarioArgs) -> io::Result<ExitCode> {
         println!("{}: {kinds} kinds of requests, {limits} thresholds, nothing wrong", args.file.display());
         return Ok(ExitCode::SUCCESS);
     }
-    args::reach(&scenario.config)?;
+    args::reach(&mut scenario.config)?;
     let result = args::run_shown(&scenario.config, &args.output)?;
     let mut document = Document::new(&scenario.config, &result);
     document.thresholds = scenario.thresholds.iter().map(|threshold| threshold.judge(&document)).collect();

@@ -251,11 +251,11 @@ impl Document {
         );
         let statuses: Vec<String> =
             self.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
-        let _ = writeln!(
-            out,
-            "  statuses   {}",
-            if statuses.is_empty() { "none".into() } else { statuses.join(", ") }
-        );
+        // Messages of WebSocket have none.
+        if self.protocol != "ws" {
+            let statuses = if statuses.is_empty() { "none".into() } else { statuses.join(", ") };
+            let _ = writeln!(out, "  statuses   {statuses}");
+        }
         for failure in Failure::ALL {
             if let Some(count) = self.errors.get(failure.name()) {
                 let _ = writeln!(out, "  ERRORS     {count} {}", failure.text());

@@ -11,6 +11,8 @@ use crate::socket::RawAddress;
 pub struct Target {
     pub url: String,
     pub address: Address,
+    /// Other addresses of the same name, for where the first does not answer.
+    pub others: Vec<SocketAddr>,
     /// For `Host` and `:authority`.
     pub authority: String,
     pub path: String,
@@ -33,7 +35,7 @@ impl Target {
             }
             let address = Address::Unix(PathBuf::from(socket));
             let (authority, path) = ("localhost".into(), path.into());
-            return Ok(Target { url: url.into(), address, authority, path, tls: false });
+            return Ok(Target { url: url.into(), address, others: Vec::new(), authority, path, tls: false });
         }
         let (rest, tls) = match url.split_once("://") {
             Some(("http" | "h2c" | "ws" | "grpc", rest)) => (rest, false),
@@ -54,15 +56,20 @@ impl Target {
                 "{url}: expected a host and no user before it, as in http://127.0.0.1:8080/"
             )));
         }
-        let address = resolve(authority, if tls { 443 } else { 80 })
+        let (address, others) = resolve(authority, if tls { 443 } else { 80 })
             .map_err(|error| invalid(format!("{url}: {error}")))?;
         Ok(Target {
             url: url.into(),
             address: Address::Socket(address),
+            others,
             authority: authority.into(),
             path,
             tls,
         })
+    }
+
+    pub fn is_unix(&self) -> bool {
+        matches!(self.address, Address::Unix(_))
     }
 
     /// The address in the kernel's form, for as long as the process lives.
@@ -75,7 +82,8 @@ impl Target {
     }
 }
 
-fn resolve(authority: &str, port: u16) -> io::Result<SocketAddr> {
+/// The first address, and the others.
+fn resolve(authority: &str, port: u16) -> io::Result<(SocketAddr, Vec<SocketAddr>)> {
     let behind_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let has_port = authority.get(behind_bracket..).is_some_and(|tail| tail.contains(':'));
     let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
@@ -87,7 +95,11 @@ fn resolve(authority: &str, port: u16) -> io::Result<SocketAddr> {
     // IPv4 first: what listens on a wildcard of IPv6 only is rarer than a resolver that lists IPv6 first.
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.first().copied().ok_or_else(|| io::Error::other(format!("no address for {authority}")))
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(io::Error::other(format!("no address for {authority}")));
+    }
+    Ok((addresses.remove(0), addresses))
 }
 
 fn invalid(message: String) -> io::Error {

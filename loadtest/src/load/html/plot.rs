@@ -169,12 +169,21 @@ fn nice_step(step: f64) -> f64 {
     nice.unwrap_or(10.0 * power)
 }
 
-fn plain(value: f64) -> String {
+pub(super) fn plain(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{} M", (value / 1e4).round() / 100.0),
         value if value >= 1e4 => format!("{} k", (value / 10.0).round() / 100.0),
         value => format!("{}", (value * 1e4).round() / 1e4),
     }
+}
+
+/// More than the spread of a few rounds has a meaning for.
+pub(super) fn three_digits(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 0.0;
+    }
+    let unit = 10f64.powf(value.log10().floor() - 2.0).min(1.0);
+    (value / unit).round() * unit
 }
 
 fn percentile(power: i32) -> String {
@@ -222,7 +231,7 @@ fn draw_bars(title: &str, values: &[(&str, Spread)], frame: &Frame) -> String {
             width(spread.median),
             high + 8.0,
             middle + 5.0,
-            plain((spread.median * 1000.0).round() / 1000.0)
+            plain(three_digits(spread.median))
         );
     }
     out.push_str("</svg>");

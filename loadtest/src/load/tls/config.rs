@@ -20,6 +20,7 @@ use crate::load::codec::Protocol;
 
 /// The client's flags, named as in curl.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "TLS")]
 pub struct TlsArgs {
     /// TLS: does not verify the server's certificate.
     #[arg(long, short = 'k')]
