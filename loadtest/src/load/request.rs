@@ -318,6 +318,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_would_end_the_request_line_is_refused() {
+        let targets = [Target::parse("http://127.0.0.1:1/a b").expect("a target")];
+        let (configs, counter) = ([RequestConfig::default()], AtomicU64::new(0));
+        let requests = Requests::new(&configs, &targets, &counter, Protocol::Http1, false, Random::new(1));
+        assert!(requests.is_err_and(|error| error.to_string().contains("%20")));
+    }
+
+    #[test]
     fn grpc_messages_have_their_prefix() {
         let config = RequestConfig {
             method: "POST".into(),

@@ -87,6 +87,11 @@ fn errors_say_what_to_do() {
         (&["--ca", "/nonexistent.pem", "https://127.0.0.1:PORT/"], "nothing listens there"),
         (&["unix:/nonexistent.sock:/"], "no such socket"),
         (&["--compare", "a=http://127.0.0.1:PORT/"], "at least two"),
+        (&["--compare", "a=http://127.0.0.1:PORT/,b=127.0.0.1:PORT", "--csv", "x"], "not with --compare"),
+        (&["--find-knee", "--hdr", "x", "http://127.0.0.1:PORT/"], "not with --find-knee"),
+        (&["--messages", "2", "http://127.0.0.1:PORT/"], "only with --protocol grpc"),
+        (&["--pipeline", "2", "--protocol", "h2", "http://127.0.0.1:PORT/"], "others have --streams"),
+        (&["--proxy-protocol", "1", "unix:/nonexistent.sock:/"], "no addresses to tell of"),
         (&["--rate", "0", "http://127.0.0.1:PORT/"], "above 0"),
     ] {
         let args: Vec<String> =

@@ -111,7 +111,7 @@ impl Panel<'_> {
 const STYLE: &str = "
 :root{--bg:#fff;--fg:#1b1f24;--dim:#5b6570;--ours:#0b62c4;--peer:#aab4bf}
 @media (prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e6e9ed;--dim:#9aa5b1;--ours:#6cb2ff;--peer:#56606b}}
-text{fill:var(--fg);font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.dim{fill:var(--dim)}
+text{fill:var(--fg);font:13px system-ui,sans-serif}.title{font-size:13.5px;font-weight:600}.dim{fill:var(--dim)}
 .paper{fill:var(--bg)}.ours{fill:var(--ours)}.peer{fill:var(--peer)}.spread{fill:none;stroke:var(--fg);stroke-width:1.5}
 ";
 
