@@ -38,6 +38,7 @@ struct Proxy {
     listen: SocketAddr,
     /// A second listener, where the workload has one.
     beside: SocketAddr,
+    header: Option<String>,
     /// After the start, before any traffic.
     started: Memory,
 }
@@ -80,13 +81,13 @@ impl<'a> Bench<'a> {
         wait_for_listener(listen, &mut running)?;
         std::thread::sleep(START_SETTLE);
         let started = process::memory(&[running.id()])?;
-        self.proxies.push(Proxy { peer, running, listen, beside, started });
+        self.proxies.push(Proxy { peer, running, listen, beside, header: launch.header, started });
         Ok(())
     }
 
     /// Measures every proxy in every round.
-    pub(super) fn rounds(&mut self, workload: Workload) -> io::Result<Vec<Run>> {
-        self.each_round(workload, |bench, position| bench.measure(position, workload))
+    pub(super) fn rounds(&mut self, workload: Workload, rate: Option<f64>) -> io::Result<Vec<Run>> {
+        self.each_round(workload, self.args.rounds, |bench, position| bench.measure(position, workload, rate))
     }
 
     /// Measures every proxy in every round, with an origin that stays for all of them.
@@ -111,7 +112,7 @@ impl<'a> Bench<'a> {
             cpu: self.load_cpu,
             origin_pid: origin.id(),
         };
-        self.each_round(workload, |bench, position| {
+        self.each_round(workload, self.args.rounds, |bench, position| {
             let proxy = &mut bench.proxies[position];
             proxy.running.check()?;
             load.measure(proxy.listen, proxy.running.id())
@@ -149,15 +150,16 @@ impl<'a> Bench<'a> {
         Ok(results)
     }
 
-    fn each_round(
+    pub(super) fn each_round(
         &mut self,
         workload: Workload,
+        rounds: u32,
         measure: impl Fn(&mut Self, usize) -> io::Result<Report>,
     ) -> io::Result<Vec<Run>> {
         let mut runs = Vec::new();
         let count = self.proxies.len();
         let mut left_out = vec![false; count];
-        for round in 0..self.args.rounds {
+        for round in 0..rounds {
             for turn in 0..count {
                 let position = (turn + round as usize) % count;
                 if left_out[position] {
@@ -185,24 +187,32 @@ impl<'a> Bench<'a> {
         Ok(runs)
     }
 
-    fn measure(&mut self, position: usize, workload: Workload) -> io::Result<Report> {
+    /// One measurement of one proxy; with a rate in open loop.
+    pub(super) fn measure(
+        &mut self,
+        position: usize,
+        workload: Workload,
+        rate: Option<f64>,
+    ) -> io::Result<Report> {
         let proxy = &mut self.proxies[position];
         proxy.running.check()?;
-        let mut args = words(&["load", "both", "--json", "--listen", &self.origin.to_string()]);
-        args.extend(words(&[
-            "--target",
-            &proxy.listen.to_string(),
-            "--pid",
-            &proxy.running.id().to_string(),
-        ]));
-        args.extend(words(&["--body-bytes", &workload.body_bytes().to_string()]));
-        args.extend(words(&["--connections", &workload.connections(self.args).to_string()]));
-        args.extend(words(&["--seconds", &self.args.seconds.to_string()]));
-        args.extend(words(&["--warmup", &self.args.warmup.to_string()]));
-        match workload {
-            Workload::Rate => args.extend(words(&["--rate", &self.args.rate.to_string()])),
-            Workload::New => args.extend(words(&["--new-connection"])),
-            _ => {}
+        let (origin, target, pid) =
+            (self.origin.to_string(), proxy.listen.to_string(), proxy.running.id().to_string());
+        let (body_bytes, connections) =
+            (workload.body_bytes().to_string(), workload.connections(self.args).to_string());
+        let (seconds, warmup) = (self.args.seconds.to_string(), self.args.warmup.to_string());
+        let mut args =
+            words(&["load", "both", "--json", "--listen", &origin, "--target", &target, "--pid", &pid]);
+        args.extend(words(&["--body-bytes", &body_bytes, "--connections", &connections]));
+        args.extend(words(&["--seconds", &seconds, "--warmup", &warmup]));
+        if let Some(header) = &proxy.header {
+            args.extend(words(&["--header", header]));
+        }
+        if let Some(rate) = rate {
+            args.extend(words(&["--rate", &rate.to_string()]));
+        }
+        if workload == Workload::New {
+            args.extend(words(&["--new-connection"]));
         }
         self.load(&args)
     }

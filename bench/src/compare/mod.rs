@@ -6,13 +6,16 @@
 
 mod child;
 mod flood;
+mod half;
 mod http2;
 mod measure;
 mod peers;
+mod plots;
 mod table;
 pub mod testers;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -23,11 +26,15 @@ use http2::Shape;
 use measure::{Bench, Run};
 use peers::Peer;
 
+/// The tables of docs/benchmarks.md, in about three quarters of an hour.
+const EVERYTHING: &str = "small,16k,128k,1m,half,idle,start,h2,grpc,grpc-stream,h2-h1,h2-idle,h1-h2,tls,tls-128k,tls-new,\
+                          tls-new-hybrid,tls-resumed,tls-idle,tls-new-rsa,tls-upstream,tls-flood";
+
 /// What is compared, with what, and for how long.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// Workloads.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "small,16k,128k,1m,idle,start")]
+    /// Workloads. Default: all but new, rate and slow.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = EVERYTHING, hide_default_value = true)]
     only: Vec<Workload>,
     /// Proxies. Default: all that are found.
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -36,7 +43,7 @@ pub struct CompareArgs {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Seconds of one measurement.
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 1.5)]
     seconds: f64,
     /// Seconds before each measurement.
     #[arg(long, default_value_t = 0.5)]
@@ -50,6 +57,9 @@ pub struct CompareArgs {
     /// Requests per second of the workloads `rate` and `tls-flood`.
     #[arg(long, default_value_t = 8000.0)]
     rate: f64,
+    /// The `half` workload: proxies by whose slowest the rate is chosen. Default: all that run.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    half_of: Vec<Peer>,
     /// Idle connections of the `idle` workload.
     #[arg(long, default_value_t = 15_000)]
     idle_connections: u32,
@@ -74,6 +84,9 @@ pub struct CompareArgs {
     /// The binary `envoy`. Default: from PATH.
     #[arg(long)]
     envoy: Option<PathBuf>,
+    /// The proxy on Pingora. Default: where bench/peers/pingora is built, seen from the repository, or from PATH.
+    #[arg(long)]
+    pingora: Option<PathBuf>,
     /// CPU of the proxies. Default: the first that this process may use.
     #[arg(long)]
     proxy_cpu: Option<usize>,
@@ -86,6 +99,9 @@ pub struct CompareArgs {
     /// Also writes every single measurement as CSV.
     #[arg(long)]
     csv: Option<PathBuf>,
+    /// Also draws each table as an SVG file in this folder.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
 }
 
 impl CompareArgs {
@@ -95,7 +111,8 @@ impl CompareArgs {
         if args.peers.is_empty() {
             args.peers = Peer::RELAYS.to_vec();
         }
-        args.only.retain(|workload| !matches!(workload, Workload::Idle));
+        let plain = Workload::Small.sides();
+        args.only.retain(|&workload| workload.sides() == plain && workload != Workload::Idle);
         args
     }
 }
@@ -118,6 +135,8 @@ pub(crate) enum Workload {
     New,
     /// 64-byte bodies at a fixed rate: latency from the intended start.
     Rate,
+    /// 64-byte bodies at half of what the slowest proxy can do: latency from the intended start.
+    Half,
     /// Memory of an idle keep-alive connection.
     Idle,
     /// Memory after the start, with one worker.
@@ -171,7 +190,7 @@ impl Workload {
             Workload::Body128K => "HTTP/1.1, 128 KiB body",
             Workload::Body1M => "HTTP/1.1, 1 MiB body",
             Workload::New => "HTTP/1.1, 64 B body, a connection for each request",
-            Workload::Rate => "HTTP/1.1, 64 B body, open loop",
+            Workload::Rate | Workload::Half => "HTTP/1.1, 64 B body, open loop",
             Workload::Idle => "memory of an idle keep-alive connection, after one request on it",
             Workload::Start => "memory after the start, one worker",
             Workload::Slow => "memory while a large body flows to a client that reads 1 MB/s",
@@ -218,17 +237,23 @@ impl Workload {
 pub fn run(args: &CompareArgs) -> io::Result<()> {
     child::watch_signals();
     let mut left = args.only.clone();
+    let mut skipped = BTreeSet::new();
     while let Some(sides) = left.first().map(|workload| workload.sides()) {
         let mut bench = Bench::new(args, sides)?;
         let wanted = if args.peers.is_empty() { Peer::PROXIES } else { &args.peers };
         for &peer in wanted {
             if let Err(missing) = bench.start(peer) {
                 eprintln!("skipping {}: {missing}", peer.name());
+                skipped.insert(format!("{}: {missing}", peer.name()));
             }
         }
         for workload in left.extract_if(.., |workload| workload.sides() == sides) {
             run_workload(args, &mut bench, workload)?;
         }
+    }
+    if !skipped.is_empty() {
+        eprintln!("\nleft out of one comparison or more:");
+        skipped.iter().for_each(|line| eprintln!("  {line}"));
     }
     Ok(())
 }
@@ -236,25 +261,46 @@ pub fn run(args: &CompareArgs) -> io::Result<()> {
 fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -> io::Result<()> {
     match workload {
         Workload::Idle | Workload::Http2Idle | Workload::TlsIdle => {
-            table::print_idle(workload, &bench.idle(workload)?)
+            let reports = bench.idle(workload)?;
+            table::print_idle(workload, &reports);
+            let bytes = reports.iter().map(|(peer, report)| (*peer, report.bytes_per_connection)).collect();
+            draw(args, workload, "bytes per connection (less is better)", bytes)
+        }
+        Workload::Start => {
+            let memories = bench.started();
+            table::print_start(&memories);
+            let resident = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let resident =
+                memories.iter().map(|(peer, memory)| (*peer, resident(memory.rss_bytes))).collect();
+            draw(args, workload, "MiB resident (less is better)", resident)
+        }
+        Workload::Slow => {
+            table::print_slow(&bench.slow()?);
+            Ok(())
+        }
+        Workload::Half => {
+            let half = bench.half(&args.half_of, args.rounds)?;
+            table::print_saturations(&half);
+            show(args, workload, None, Some(half.rate), &half.runs)
         }
         Workload::TlsFlood => {
             let rounds = bench.flooded_rounds()?;
             table::print_flood(args, &rounds);
+            if let Some(dir) = &args.plots {
+                plots::write_flood(dir, workload.title(), &rounds)?;
+            }
             let runs: Vec<Run> = rounds.into_iter().flat_map(Flooded::into_runs).collect();
-            table::append_files(args, &runs)?;
+            table::append_files(args, &runs)
         }
-        Workload::Start => table::print_start(&bench.started()),
-        Workload::Slow => table::print_slow(&bench.slow()?),
         Workload::Small
         | Workload::Body16K
         | Workload::Body128K
         | Workload::Body1M
         | Workload::New
         | Workload::Rate => {
-            let runs = bench.rounds(workload)?;
-            table::print_load(workload, args, &runs);
-            table::append_files(args, &runs)?;
+            let rate = (workload == Workload::Rate).then_some(args.rate);
+            let runs = bench.rounds(workload, rate)?;
+            show(args, workload, None, rate, &runs)
         }
         Workload::Http2
         | Workload::Http2ToHttp1
@@ -270,10 +316,50 @@ fn run_workload(args: &CompareArgs, bench: &mut Bench<'_>, workload: Workload) -
         | Workload::TlsUpstream => {
             for shape in workload.shapes(args) {
                 let runs = bench.shaped_rounds(workload, shape)?;
-                table::print_shaped(workload, shape, args, &runs);
-                table::append_files(args, &runs)?;
+                show(args, workload, Some(shape), None, &runs)?;
             }
+            Ok(())
         }
     }
-    Ok(())
+}
+
+/// Prints what was measured, and writes the files that were asked for.
+fn show(
+    args: &CompareArgs,
+    workload: Workload,
+    shape: Option<Shape>,
+    rate: Option<f64>,
+    runs: &[Run],
+) -> io::Result<()> {
+    let title = table::title(workload, shape, rate, args);
+    table::print_runs(&title, runs);
+    table::append_files(args, runs)?;
+    args.plots.as_deref().map_or(Ok(()), |dir| plots::write_runs(dir, workload, shape, &title, runs))
+}
+
+fn draw(args: &CompareArgs, workload: Workload, quantity: &str, values: Vec<(Peer, f64)>) -> io::Result<()> {
+    args.plots.as_deref().map_or(Ok(()), |dir| plots::write_values(dir, workload, quantity, &values))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CompareArgs,
+    }
+
+    #[test]
+    fn one_command_measures_every_protocol() {
+        let args = Line::parse_from(["compare"]).args;
+        for wanted in [Workload::Small, Workload::Half, Workload::Http2, Workload::Grpc, Workload::Tls] {
+            assert!(args.only.contains(&wanted), "{wanted:?}");
+        }
+        let runtimes = args.for_runtimes();
+        assert!(runtimes.only.contains(&Workload::Small) && !runtimes.only.contains(&Workload::Http2));
+    }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::ValueEnum;
 
@@ -33,6 +34,8 @@ pub(crate) enum Peer {
     HaproxySplice,
     /// Envoy.
     Envoy,
+    /// The smallest proxy on Pingora (`bench/peers/pingora`).
+    Pingora,
     /// The simple relay on the runtime's io_uring driver.
     RelayUring,
     /// The simple relay on the runtime's epoll driver.
@@ -58,6 +61,8 @@ pub(super) struct Place<'a> {
 pub(super) struct Launch {
     pub(super) program: PathBuf,
     pub(super) args: Vec<OsString>,
+    /// A field that its requests need, as `name: value`.
+    pub(super) header: Option<String>,
 }
 
 impl Peer {
@@ -72,6 +77,7 @@ impl Peer {
         Peer::Haproxy,
         Peer::HaproxySplice,
         Peer::Envoy,
+        Peer::Pingora,
     ];
 
     /// What `runtimes` runs unless told otherwise.
@@ -89,6 +95,7 @@ impl Peer {
             Peer::Haproxy => "HAProxy",
             Peer::HaproxySplice => "HAProxy (splice)",
             Peer::Envoy => "Envoy",
+            Peer::Pingora => "Pingora",
             Peer::RelayUring => "relay on uring",
             Peer::RelayEpoll => "relay on epoll",
             Peer::RelayMonoio => "relay on monoio",
@@ -96,11 +103,13 @@ impl Peer {
         }
     }
 
+    pub(super) fn is_ringway(self) -> bool {
+        matches!(self, Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayEveryday | Peer::RingwayB)
+    }
+
     fn speaks_http2(self) -> bool {
-        matches!(
-            self,
-            Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB | Peer::Nginx | Peer::Haproxy | Peer::Envoy
-        )
+        let own = matches!(self, Peer::Ringway | Peer::RingwayEpoll | Peer::RingwayB);
+        own || matches!(self, Peer::Nginx | Peer::Haproxy | Peer::Envoy | Peer::Pingora)
     }
 
     /// With the configurations that there are.
@@ -145,6 +154,7 @@ impl Peer {
                 haproxy(options, "option splice-response", "haproxy-splice.cfg", dir, place)
             }
             Peer::Envoy => envoy(options, dir, place),
+            Peer::Pingora => pingora(options, place),
         }
     }
 }
@@ -179,7 +189,11 @@ fn nginx(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Laun
         }
     };
     let config = write_config(&template, "nginx.conf", dir, place)?;
-    Ok(Launch { program, args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config] })
+    Ok(Launch {
+        program,
+        args: vec!["-e".into(), dir.join("nginx.start.log").into(), "-c".into(), config],
+        header: None,
+    })
 }
 
 fn envoy(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
@@ -201,7 +215,23 @@ fn envoy(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Laun
     let flags = ["--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c"];
     let mut args = flags.map(OsString::from).to_vec();
     args.push(config);
-    Ok(Launch { program, args })
+    Ok(Launch { program, args, header: None })
+}
+
+/// A proxy of few lines, because Pingora is a library.
+fn pingora(options: &CompareArgs, place: Place<'_>) -> io::Result<Launch> {
+    const BUILT: &str = "bench/peers/pingora/target/release/pingora-peer";
+    let how = "cmake, and cargo build --release --manifest-path bench/peers/pingora/Cargo.toml, which --pingora finds in the \
+               repository by itself";
+    let built = Path::new(BUILT);
+    let given = options.pingora.as_deref().or(built.exists().then_some(built));
+    let program = find(given, "pingora-peer", how)?;
+    let (listen, origin) = (place.listen.to_string(), place.origin.to_string());
+    let protocols =
+        [("--client-http2", place.sides.client_http2), ("--origin-http2", place.sides.origin_http2)];
+    let protocols = protocols.into_iter().filter_map(|(flag, spoken)| spoken.then_some(flag));
+    let args = ["--listen", &listen, "--origin", &origin].into_iter().chain(protocols);
+    Ok(Launch { program, args: args.map(OsString::from).collect(), header: None })
 }
 
 /// Envoy cannot be told the suite of TLS 1.3: it takes the first that the load tester and the origin offer, which is that of
@@ -236,7 +266,7 @@ fn envoy_tls(tls: Tls) -> String {
 fn own(command: &[&str], listen: SocketAddr, origin: SocketAddr) -> io::Result<Launch> {
     let (listen, origin) = (listen.to_string(), origin.to_string());
     let args = command.iter().copied().chain(["--listen", &listen, "--origin", &origin]);
-    Ok(Launch { program: std::env::current_exe()?, args: args.map(OsString::from).collect() })
+    Ok(Launch { program: std::env::current_exe()?, args: args.map(OsString::from).collect(), header: None })
 }
 
 /// Default configuration: routing, statistics and timeouts on; access log off as for the others.
@@ -262,7 +292,7 @@ fn ringway(binary: Option<&Path>, io: &str, more: &str, dir: &Path, place: Place
         let config = write_config(&template, &format!("ringway-{}.yaml", place.listen.port()), dir, place)?;
         let args = ["run", "--io", io, "--config"].map(OsString::from).into_iter().chain([config]);
         let args = args.chain(more.split_whitespace().map(OsString::from)).collect();
-        return Ok(Launch { program: program.to_owned(), args });
+        return Ok(Launch { program: program.to_owned(), args, header: None });
     }
     let scheme = if place.sides.origin_http2 { "h2c" } else { "http" };
     let (listen, upstream) = (place.listen.to_string(), format!("{scheme}://{}", place.origin));
@@ -270,10 +300,11 @@ fn ringway(binary: Option<&Path>, io: &str, more: &str, dir: &Path, place: Place
     let args =
         ["run", "--listen", &listen, "--upstream", &upstream, "--workers", "1", "--admin", "off", "--io", io];
     let args = args.into_iter().chain(more.split_whitespace()).map(OsString::from).collect();
-    Ok(Launch { program: program.to_owned(), args })
+    Ok(Launch { program: program.to_owned(), args, header: None })
 }
 
-/// The same with a rate limit for each client, changed fields both ways, statistics, and an access log in a file.
+/// The same with an API key, a rate limit for each of its owners, changed fields both ways, statistics, and an access log in a
+/// file. The key is made for this run, and only these requests carry one.
 fn everyday(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
     let mut launch = ringway(options.ringway.as_deref(), "uring", &options.ringway_args, dir, place)?;
     let config =
@@ -282,6 +313,12 @@ fn everyday(options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<L
     launch.args = args.into_iter().map(OsString::from).collect();
     launch.args.push(config);
     launch.args.extend(options.ringway_args.split_whitespace().map(OsString::from));
+    let keys = ["keys", "add", "--consumer", "bench", "--file"];
+    let made = Command::new(&launch.program).args(keys).arg(dir.join("keys.yaml")).output()?;
+    if !made.status.success() {
+        return Err(io::Error::other(format!("no API key: {}", String::from_utf8_lossy(&made.stderr))));
+    }
+    launch.header = Some(format!("x-api-key: {}", String::from_utf8_lossy(&made.stdout).trim()));
     Ok(launch)
 }
 
@@ -314,7 +351,7 @@ fn haproxy(
             .replace("@ORIGIN_PROTOCOL@", if origin_http2 { "proto h2" } else { "" }),
     };
     let config = write_config(&template, name, dir, place)?;
-    Ok(Launch { program, args: vec!["-db".into(), "-f".into(), config] })
+    Ok(Launch { program, args: vec!["-db".into(), "-f".into(), config], header: None })
 }
 
 pub(super) fn find(given: Option<&Path>, name: &str, how: &str) -> io::Result<PathBuf> {

@@ -11,33 +11,37 @@ use ringway_loadtest::report::Report;
 use ringway_loadtest::slow_read::SlowReadReport;
 
 use super::flood::Flooded;
+use super::half::Half;
 use super::http2::Shape;
 use super::measure::Run;
 use super::peers::Peer;
 use super::{CompareArgs, Workload};
 
-/// Prints the table of an HTTP/1.1 workload.
-pub(super) fn print_load(workload: Workload, args: &CompareArgs, runs: &[Run]) {
-    let rate =
-        if workload == Workload::Rate { format!(" at {} requests/s", args.rate) } else { String::new() };
-    let title = format!("{}{rate}, {} connections", workload.title(), workload.connections(args));
-    print_runs(&title, args, runs);
+/// What was measured, how often and how long.
+pub(super) fn title(
+    workload: Workload,
+    shape: Option<Shape>,
+    rate: Option<f64>,
+    args: &CompareArgs,
+) -> String {
+    let rate = rate.map(|rate| format!(" at {rate} requests/s")).unwrap_or_default();
+    let connections = shape.map_or_else(|| workload.connections(args), |shape| shape.connections);
+    let streams = shape.filter(|shape| shape.streams > 1);
+    let streams = streams.map(|shape| format!(" × {} streams", shape.streams)).unwrap_or_default();
+    let (name, rounds, seconds) = (workload.title(), args.rounds, args.seconds);
+    format!("{name}{rate}, {connections} connections{streams} ({rounds} rounds of {seconds} s)")
 }
 
-/// Prints the table of a workload in one shape.
-pub(super) fn print_shaped(workload: Workload, shape: Shape, args: &CompareArgs, runs: &[Run]) {
-    let (connections, streams) = (shape.connections, shape.streams);
-    let title = match streams {
-        1 => format!("{}, {connections} connections", workload.title()),
-        _ => format!("{}, {connections} connections × {streams} streams", workload.title()),
-    };
-    print_runs(&title, args, runs);
+/// What each proxy can do, before all are asked for half of the least.
+pub(super) fn print_saturations(half: &Half) {
+    let rates = half.saturations.iter().map(|(peer, rate)| format!("{} {rate:.0}", peer.name()));
+    println!("\nIn closed loop, requests/s: {}.", rates.collect::<Vec<_>>().join(", "));
 }
 
 /// Medians over the rounds, the spread of the CPU time, and ratios against the first proxy of the table: Ringway on
 /// io_uring where it runs.
-fn print_runs(title: &str, args: &CompareArgs, runs: &[Run]) {
-    println!("\n### {title} ({} rounds of {} s)\n", args.rounds, args.seconds);
+pub(super) fn print_runs(title: &str, runs: &[Run]) {
+    println!("\n### {title}\n");
     println!(
         "| proxy | requests/s | CPU µs/request (user + kernel) | lowest–highest | CPU ratio | requests/s ratio \
          | p50 µs | p99 µs | p99.9 µs | tester µs | errors |"
@@ -210,7 +214,7 @@ fn append_csv(path: &Path, runs: &[Run]) -> io::Result<()> {
 }
 
 /// Of sorted values; NaN of none.
-fn median(sorted: &[f64]) -> f64 {
+pub(super) fn median(sorted: &[f64]) -> f64 {
     match sorted.len() {
         0 => f64::NAN,
         count if count % 2 == 1 => sorted[count / 2],
