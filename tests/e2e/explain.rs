@@ -1,6 +1,9 @@
 //! A running proxy that explains where a request went, to who has the token for it and to nobody else.
 
+use ringway_core::config::{Config, ConfigSource};
+use ringway_core::explain::{OriginAnswer, Question, Url, explain};
 use ringway_tests::http2::Http2Client;
+use ringway_tests::temp::TempDir;
 use ringway_tests::{Client, Io, Origin, Proxy, Ringway, each_driver};
 
 each_driver! {
@@ -9,6 +12,7 @@ each_driver! {
     without_the_right_token_nothing_is_told_and_the_field_goes_no_further,
     an_origin_cannot_say_what_only_the_proxy_says,
     a_reload_changes_the_token,
+    what_is_explained_without_sending_is_what_happens,
 }
 
 const TOKEN: &str = "a-token-that-nobody-guesses";
@@ -197,4 +201,137 @@ fn a_reload_changes_the_token(io: Io) {
     let line = proxy.reload(yaml(&origin, NEXT));
     assert!(line.contains("configuration reloaded"), "{line}");
     assert_eq!((told(TOKEN), told(NEXT)), ([false, false], [true, true]));
+}
+
+/// Fields that are others each time.
+const FRESH: &[&str] = &["date", "x-request-id", "ratelimit", "x-ratelimit-reset", "retry-after"];
+
+/// Names in lower case and values, in order, without those of [`FRESH`].
+fn plain(fields: &[(String, String)]) -> Vec<(String, String)> {
+    let lower = fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+    let mut plain: Vec<_> = lower.filter(|(name, _)| !FRESH.contains(&name.as_str())).collect();
+    plain.sort();
+    plain
+}
+
+fn guarded(address: std::net::SocketAddr) -> String {
+    format!(
+        r#"listeners:
+  - {{ name: web, bind: "127.0.0.1:0", limits: {{ body_bytes: 10 }} }}
+  - {{ name: redirecting, bind: "127.0.0.1:0", redirect_to_https: 8443 }}
+  - {{ name: trusting, bind: "127.0.0.1:0", forwarded: {{ trusted_proxies: [127.0.0.1], style: both, via: false }} }}
+clusters:
+  - {{ name: app, endpoints: ["{address}"] }}
+routes:
+  - name: users
+    match: [{{ path: {{ template: "/users/{{id}}" }} }}]
+    policies:
+      - rate_limit: {{ limit: 1000/m, key: client_ip }}
+      - rewrite: {{ path: "/u/{{capture.id}}", query: {{ set: {{ via: gateway }}, remove: [debug] }} }}
+      - request_headers: {{ set: {{ x-user: "{{capture.id}}" }}, remove: [x-debug] }}
+      - response_headers: {{ set: {{ x-served-by: "{{route}}" }}, remove: [server] }}
+    to: app
+  - name: old
+    match: [{{ path: {{ prefix: /old }} }}]
+    policies: [{{ redirect: {{ prefix: {{ from: /old, to: /new }} }} }}]
+    to: app
+  - name: mock
+    match: [{{ path: {{ exact: /mock }} }}]
+    policies: [{{ fixed_response: {{ status: 418, body: tea, headers: {{ x-tea: green }} }} }}]
+  - name: inside
+    match: [{{ path: {{ prefix: /inside }} }}]
+    policies: [{{ response_headers: {{ set: {{ x-a: b }} }} }}, {{ ip_access: {{ allow: [192.0.2.0/24] }} }}]
+    to: app
+  - name: pages
+    match: [{{ path: {{ prefix: /pages }}, methods: [GET, OPTIONS] }}]
+    policies: [{{ cors: {{ allow_origins: ["https://shop.test"] }} }}]
+    to: app
+  - name: files
+    match: [{{ path: {{ prefix: /files }} }}]
+    policies: [{{ rewrite: {{ strip_prefix: /files, host: files.test }} }}]
+    to: app
+"#
+    )
+}
+
+/// The dry run has steps of its own: they have to come to what the data path comes to.
+fn what_is_explained_without_sending_is_what_happens(io: Io) {
+    let origin = Origin::replying(
+        "HTTP/1.1 200 OK\r\nX-App: 1\r\nServer: app\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let fields = [("X-App", "1"), ("Server", "app"), ("Keep-Alive", "timeout=5"), ("Content-Length", "2")];
+    let answer = OriginAnswer {
+        status: 200,
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    let yaml = guarded(origin.address());
+    let proxy = Ringway::to(&origin).io(io).config(&yaml).start();
+    let directory = TempDir::new();
+    let config = directory.write("ringway.yaml", yaml);
+    let config = Config::load(&ConfigSource::file(config)).expect("a configuration");
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let cases: &[Case<'_>] = &[
+        ("web", "GET", "/users/7?debug=1&x=y", &[("X-Debug", "1"), ("X-Real-IP", "10.0.0.1")]),
+        ("web", "GET", "/users/%37", &[("Connection", "x-hop"), ("x-hop", "1"), ("TE", "trailers")]),
+        ("web", "GET", "/old/place?x", &[]),
+        ("web", "GET", "/mock", &[("X-Forwarded-For", "10.0.0.1")]),
+        ("web", "GET", "/inside/out", &[("Accept", "application/json")]),
+        (
+            "web",
+            "OPTIONS",
+            "/pages/1",
+            &[("Origin", "https://shop.test"), ("Access-Control-Request-Method", "GET")],
+        ),
+        ("web", "GET", "/pages/1", &[("Origin", "https://shop.test")]),
+        ("web", "PUT", "/pages/1", &[]),
+        ("web", "GET", "/files/a//b", &[("Upgrade", "websocket"), ("Connection", "Upgrade")]),
+        ("web", "GET", "/nowhere", &[]),
+        ("web", "GET", "/a/%2e%2e/b", &[]),
+        ("web", "POST", "/files/a", &[("Content-Length", "11")]),
+        ("web", "POST", "/nowhere", &[("Content-Type", "application/grpc")]),
+        ("web", "GET", "/files/a", &[("Content-Length", "1"), ("Content-Length", "1")]),
+        ("redirecting", "GET", "/x?y", &[]),
+        ("trusting", "GET", "/files/a", &[("X-Forwarded-For", "203.0.113.9"), ("X-Request-ID", "mine")]),
+        ("trusting", "GET", "/inside/out", &[("X-Forwarded-For", "192.0.2.7")]),
+    ];
+    for (listener, method, path, fields) in cases {
+        let name = format!("{listener} {method} {path} {fields:?}");
+        let question = Question {
+            method: (*method).to_owned(),
+            url: Url::parse(&format!("http://shop.test{path}")).expect("a URL"),
+            fields: fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            peer: "127.0.0.1".parse().ok(),
+            listener: Some((*listener).to_owned()),
+            unix_secs: 1_800_000_000,
+            repeat: 1,
+        };
+        let told = explain(&config, &question, &answer).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let [outcome] = told.outcomes.as_slice() else { panic!("{name}: {:?}", told.outcomes) };
+
+        let before = origin.requests().len();
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.test\r\n");
+        for (name, value) in *fields {
+            text += &format!("{name}: {value}\r\n");
+        }
+        let mut client = Client::connect(proxy.address_of(listener));
+        client.send(text + "\r\n");
+        let response = client.response_to(method);
+        let expected = outcome.response.as_ref().expect("a response");
+        assert_eq!(response.status, expected.status, "{name}");
+        let mut fields = plain(&response.fields);
+        // What is said of the connection is left to the connection.
+        fields.retain(|(name, _)| name != "connection");
+        assert_eq!(fields, plain(&expected.fields), "{name}");
+        let sent = origin.requests().get(before).cloned();
+        match (&outcome.sent, sent) {
+            (None, None) => {}
+            (Some(expected), Some(sent)) => {
+                assert_eq!((&expected.method, &expected.target), (&sent.method, &sent.target), "{name}");
+                let mut fields = plain(&sent.fields);
+                fields.retain(|(name, value)| name != "host" || *value != expected.host);
+                assert_eq!(fields, plain(&expected.fields), "{name}");
+            }
+            (expected, found) => panic!("{name}: expected {expected:?}; found {found:?}"),
+        }
+    }
 }
