@@ -285,6 +285,13 @@ pub(super) fn warnings(
                 format!("no route is on the listener {}: every request gets 404", quote(&listener.name)),
             );
         }
+        if let Some((host, cluster)) = encrypted_twice(config, listener) {
+            let name = quote(&cluster.name);
+            let problem = format!(
+                "connections for {host} are passed on with their TLS, and the cluster {name} adds its own"
+            );
+            warn("listeners", index, problem);
+        }
         if let Some(host) = never_shown(listener) {
             let problem =
                 format!("connections for {host} are passed on: the certificate for it is never shown");
@@ -296,6 +303,20 @@ pub(super) fn warnings(
         let warning = ConfigError::new(place, format!("{key}.hosts"), problem).warning();
         findings.push(warning.hint("add one, or put the route on other `listeners`".to_owned()));
     }
+}
+
+/// A server name whose connections reach a cluster with TLS around that which they bring.
+fn encrypted_twice<'a>(
+    config: &'a Config,
+    listener: &'a ListenerConfig,
+) -> Option<(&'a str, &'a ClusterConfig)> {
+    // Where TLS is ended first there is nothing to encrypt twice.
+    let by_name = listener.tcp.as_ref().filter(|_| listener.tls.is_none());
+    let mut led = by_name.into_iter().chain(&listener.passthrough).flat_map(|tcp| tcp.names.iter());
+    led.find_map(|(name, at)| {
+        let cluster = config.clusters.get(at).filter(|cluster| cluster.tls.is_some())?;
+        Some((name, &**cluster))
+    })
 }
 
 /// A host of a certificate whose connections are passed on.
