@@ -13,6 +13,7 @@ each_driver! {
     certificates_of_clients_reach_the_origin,
     one_listener_passes_some_names_on_and_ends_the_others,
     the_more_exact_name_decides,
+    all_names_without_a_certificate_are_passed_on_where_that_is_asked_for,
     a_host_that_is_passed_on_is_not_served_on_another_connection,
     what_the_listener_asks_of_clients_is_not_asked_where_it_passes_on,
     a_hello_in_pieces_is_passed_on_whole,
@@ -157,6 +158,25 @@ fn the_more_exact_name_decides(io: Io) {
     assert_eq!(answers(&site, &proxy, NAME), "passed on", "of two alike, what is passed on");
     assert_eq!(answers(&site, &proxy, "a.wild.test"), "passed on");
     assert!(proxy.log().iter().any(|line| line.contains("is never shown")), "{:?}", proxy.log());
+}
+
+fn all_names_without_a_certificate_are_passed_on_where_that_is_asked_for(io: Io) {
+    let site = Site::new();
+    let (shop, far) = (here(), named(&site, &["else.test", "db.wild.test"], "passed on"));
+    let proxy = mixed(&site, io, &shop, &far, ", passthrough: { \"*\": far }");
+    for (name, want) in [(NAME, "ended here"), ("a.wild.test", "ended here"), ("else.test", "passed on")] {
+        assert_eq!(answers(&site, &proxy, name), want, "{name}");
+    }
+    assert!(proxy.wait_for_stdout("else.test").contains("\"- else.test TCP\" 200 "));
+    // An address is no server name (RFC 6066 3): such a client names none.
+    let mut nameless = RawClient::connect(proxy.address(), site.client().config(), "127.0.0.1");
+    let error = nameless.handshake(|records| records).expect_err("a certificate for another name");
+    assert!(
+        error.to_string().contains("NotValidForName") || error.to_string().contains("not valid"),
+        "{error}"
+    );
+    let proxy = mixed(&site, io, &shop, &far, ", passthrough: { \"*\": shop, db.wild.test: far }");
+    assert_eq!(answers(&site, &proxy, "db.wild.test"), "passed on");
 }
 
 /// A certificate for `*.wild.test` would let HTTP/2 clients ask for the host on a connection of another (RFC 9113 9.1.1).

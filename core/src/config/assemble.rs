@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_policies::policy::{Level, PolicyConfig};
 use ringway_policies::route::RouteTable;
@@ -125,10 +126,9 @@ impl<'a> Assembly<'a> {
                 policies::build(&listener.policies, Level::Listener, &name, self.file, self.findings);
             self.tcp(listener, &path, clusters, &mut built);
             if !listener.passthrough.is_empty() {
-                let names =
-                    self.server_names(&listener.passthrough, format!("{path}.tls.passthrough"), clusters);
+                let key = format!("{path}.tls.passthrough");
                 let idle_timeout = view.duration(Id::TcpIdleTimeout);
-                built.passthrough = Some(TcpConfig { idle_timeout, cluster: None, names });
+                built.passthrough = Some(self.passthrough(listener, key, clusters, idle_timeout));
             }
             listeners.push(Arc::new(built));
         }
@@ -155,6 +155,21 @@ impl<'a> Assembly<'a> {
         let to = listener.tcp_to.as_ref();
         tcp.cluster = to.and_then(|to| clusters.find(self.file, format!("{path}.tcp.to"), to, self.findings));
         tcp.names = self.server_names(&listener.tcp_sni, format!("{path}.tcp.sni"), clusters);
+    }
+
+    /// Where connections are passed on to; `*` is every name that nothing else is for.
+    fn passthrough(
+        &mut self,
+        listener: &FileListener,
+        key: String,
+        clusters: &Names<'a>,
+        idle_timeout: Duration,
+    ) -> TcpConfig {
+        let (rest, named): (Vec<_>, Vec<_>) =
+            listener.passthrough.iter().cloned().partition(|(name, _)| name.value == "*");
+        let rest = rest.first().map(|(_, to)| to);
+        let cluster = rest.and_then(|to| clusters.find(self.file, key.clone(), to, self.findings));
+        TcpConfig { idle_timeout, cluster, names: self.server_names(&named, key, clusters) }
     }
 
     /// Server names and their clusters.

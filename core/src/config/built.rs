@@ -166,7 +166,9 @@ impl ListenerConfig {
     /// before a wildcard, a longer wildcard before a shorter one, and of two alike what is passed on before a certificate.
     pub fn passes_on(&self, server_name: &str) -> bool {
         let (Some(passthrough), Some(tls)) = (&self.passthrough, &self.tls) else { return false };
-        let passed = passthrough.names.exactness(server_name);
+        // Where all the rest is passed on, nothing is said of the name, so that every certificate for it is more exact.
+        let rest = passthrough.cluster.map(|_| 0);
+        let passed = passthrough.names.exactness(server_name).or(rest);
         passed.is_some() && passed >= tls.exactness(server_name)
     }
 }

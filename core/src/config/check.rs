@@ -312,8 +312,9 @@ fn encrypted_twice<'a>(
 ) -> Option<(&'a str, &'a ClusterConfig)> {
     // Where TLS is ended first there is nothing to encrypt twice.
     let by_name = listener.tcp.as_ref().filter(|_| listener.tls.is_none());
-    let mut led = by_name.into_iter().chain(&listener.passthrough).flat_map(|tcp| tcp.names.iter());
-    led.find_map(|(name, at)| {
+    let rest = listener.passthrough.as_ref().and_then(|passthrough| passthrough.cluster);
+    let named = by_name.into_iter().chain(&listener.passthrough).flat_map(|tcp| tcp.names.iter());
+    named.chain(rest.map(|cluster| ("*", cluster))).find_map(|(name, at)| {
         let cluster = config.clusters.get(at).filter(|cluster| cluster.tls.is_some())?;
         Some((name, &**cluster))
     })

@@ -29,7 +29,11 @@ impl Config {
                     item.insert("tcp.sni".to_owned(), self.show_names(&tcp.names));
                 }
                 if let Some(passthrough) = &listener.passthrough {
-                    item.insert("tls.passthrough".to_owned(), self.show_names(&passthrough.names));
+                    let mut names = self.show_names(&passthrough.names);
+                    if passthrough.cluster.is_some() {
+                        names["*"] = json!(self.cluster_name(passthrough.cluster));
+                    }
+                    item.insert("tls.passthrough".to_owned(), names);
                 }
                 item
             }),

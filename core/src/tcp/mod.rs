@@ -45,10 +45,11 @@ pub async fn serve(worker: Rc<Worker>, conn: Downstream) {
     let view = worker.view();
     let Some((listener, config)) = conn.listener(&view) else { return };
     // Where the listener has TLS and the connection has not, that is not ended here.
-    let led =
-        if config.tls.is_some() && conn.stream.tls().is_none() { &config.passthrough } else { &config.tcp };
-    let Some(tcp) = led else { return };
-    let (idle_timeout, hello_timeout) = (tcp.idle_timeout, config.limits.header_timeout);
+    let passed_on = config.tls.is_some() && conn.stream.tls().is_none();
+    let Some(tcp) = (if passed_on { &config.passthrough } else { &config.tcp }) else { return };
+    let idle_timeout = tcp.idle_timeout;
+    let reads_hello = passed_on || !tcp.names.is_empty();
+    let hello_by = reads_hello.then(|| started + config.limits.header_timeout);
     let (stream, _timer, unread, owner) = conn.dismantle();
     let connection = Connection {
         worker: &worker,
@@ -66,7 +67,7 @@ pub async fn serve(worker: Rc<Worker>, conn: Downstream) {
         downward: Cell::new(0),
     };
     let counted = Counted::new(&worker);
-    let led = Box::pin(connection.lead(&view, tcp, started + hello_timeout)).await;
+    let led = Box::pin(connection.lead(&view, tcp, hello_by)).await;
     drop(view);
     let end = match led {
         Ok(upstream) => connection.carry(upstream, idle_timeout).await,
@@ -107,21 +108,27 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Finds the cluster and connects to one of its endpoints.
-    async fn lead(&self, view: &View, tcp: &TcpConfig, hello_by: Instant) -> Result<Upstream, Reason> {
+    /// Finds the cluster and connects to one of its endpoints. `hello_by`: until when a ClientHello has to be there, where it
+    /// is read.
+    async fn lead(
+        &self,
+        view: &View,
+        tcp: &TcpConfig,
+        hello_by: Option<Instant>,
+    ) -> Result<Upstream, Reason> {
         let index = if let Some(facts) = self.down.tls() {
             let name = facts.server_name.as_deref();
             self.server_name.replace(name.map(str::to_owned));
             name.and_then(|name| tcp.names.find(name)).or(tcp.cluster)
-        } else if tcp.names.is_empty() {
-            tcp.cluster
-        } else {
+        } else if let Some(hello_by) = hello_by {
             let unread = self.unread.take();
             let (hello, received) = peek::client_hello(self.down, unread, hello_by).await?;
             self.unread.replace(Some(received));
             let named = hello.server_name.as_deref().and_then(|name| tcp.names.find(name));
             self.server_name.replace(hello.server_name);
             named.or(tcp.cluster)
+        } else {
+            tcp.cluster
         };
         self.phases.set((rt::now(), None));
         let index = index.ok_or(Reason::ServerNameUnknown)?;
