@@ -5,7 +5,7 @@
 //! handled to its end before the next one; what takes longer is spawned.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::access_log::AccessLog;
-use crate::config::{ClusterConfig, Config};
+use crate::config::Config;
 use crate::control::{Command, Generation, WorkerGuard};
 use crate::exchange::Policies;
 use crate::handshakes::{ClientRates, Turns};
@@ -25,7 +25,7 @@ use crate::shared::Shared;
 use crate::stats::grpc::MethodSlots;
 use crate::stats::{Labels, WorkerStats};
 use crate::upstream::borrow::{self, BorrowRequest, Loan, Tickets};
-use crate::upstream::{Cluster, health};
+use crate::upstream::{Cluster, Endpoint, health};
 
 /// How often expired connections are swept, logs are flushed, and a drain looks whether it is done.
 const TICK: Duration = Duration::from_millis(100);
@@ -90,7 +90,7 @@ pub struct Worker {
 pub struct View {
     pub generation: Arc<Generation>,
     pub clusters: Vec<Rc<Cluster>>,
-    pub policies: Policies,
+    pub policies: Rc<Policies>,
 }
 
 impl View {
@@ -102,6 +102,14 @@ impl View {
 struct ActiveListener {
     slot: Rc<ListenerSlot>,
     accept: TaskId,
+}
+
+/// Lets go of the connections of endpoints that are in use no more: running exchanges may hold those for long.
+fn retire(old: &[Rc<Cluster>], new: &[Rc<Cluster>]) {
+    let kept: HashSet<*const Endpoint> =
+        new.iter().flat_map(|cluster| &cluster.endpoints).map(Rc::as_ptr).collect();
+    let gone = old.iter().flat_map(|cluster| &cluster.endpoints);
+    gone.filter(|endpoint| !kept.contains(&Rc::as_ptr(endpoint))).for_each(|endpoint| endpoint.retire());
 }
 
 /// Runs a worker until it is told to stop, or has drained.
@@ -119,7 +127,7 @@ pub async fn run(start: WorkerStart, ready: &WorkerGuard) {
         view: RefCell::new(Rc::new(View {
             generation: Arc::clone(&generation),
             clusters: Vec::new(),
-            policies: Policies::default(),
+            policies: Rc::default(),
         })),
         listeners: RefCell::default(),
         draining: Cell::new(false),
@@ -276,40 +284,51 @@ impl Worker {
     }
 
     /// Puts a configuration into use: the next request runs under it, running exchanges keep theirs. Pools of
-    /// clusters that did not change stay, and so do the sockets of listeners that are kept.
+    /// endpoints that are reached as before stay, and so do the sockets of listeners that are kept.
     fn configure(self: &Rc<Self>, generation: Arc<Generation>, sockets: Vec<(usize, OwnedFd)>) {
         let old = self.view();
         let by_name: HashMap<&str, &Rc<Cluster>> =
             old.clusters.iter().map(|cluster| (cluster.config.name.as_str(), cluster)).collect();
-        let kept = |cluster: &ClusterConfig| {
-            by_name.get(cluster.name.as_str()).copied().filter(|old| *old.config == *cluster)
-        };
-        let clusters = generation.config.clusters.iter().map(|cluster| {
-            let kept = kept(cluster);
-            kept.map_or_else(|| Rc::new(Cluster::new(Arc::clone(cluster), self.id, &self.shared)), Rc::clone)
+        let clusters = generation.config.clusters.iter().map(|config| {
+            let before = by_name.get(config.name.as_str()).copied();
+            // Where only endpoints changed, the clusters that did not are the very same.
+            match before.filter(|old| Arc::ptr_eq(&old.config, config) || *old.config == **config) {
+                Some(kept) => Rc::clone(kept),
+                None => {
+                    let before = before.map(Rc::as_ref);
+                    Rc::new(Cluster::new(Arc::clone(config), self.id, &self.shared, before))
+                }
+            }
         });
         let clusters: Vec<_> = clusters.collect();
-        let new = clusters.iter().filter(|cluster| kept(&cluster.config).is_none());
-        let new: Vec<_> = new.map(Rc::clone).collect();
+        retire(&old.clusters, &clusters);
         self.shared.forget_unused();
         for resolved in &generation.resolved {
             clusters.iter().for_each(|cluster| cluster.resolved(resolved));
         }
-        let policies = Policies::new(&generation.config);
+        // Another generation has other policies; with other endpoints only, they are the same.
+        let same = !old.clusters.is_empty() && old.config().generation == generation.config.generation;
+        let policies =
+            if same { Rc::clone(&old.policies) } else { Rc::new(Policies::new(&generation.config)) };
         *self.view.borrow_mut() = Rc::new(View { generation: Arc::clone(&generation), clusters, policies });
         self.configure_listeners(&generation.config, sockets);
-        self.watch_health(&new);
+        self.watch_health();
         generation.taken.add();
     }
 
     /// One worker asks endpoints for their health, and all know the answers.
-    fn watch_health(self: &Rc<Self>, clusters: &[Rc<Cluster>]) {
+    fn watch_health(self: &Rc<Self>) {
         if self.id != 0 {
             return;
         }
-        for cluster in clusters.iter().filter(|cluster| cluster.config.health.is_some()) {
-            for index in 0..cluster.endpoints.len() {
-                rt::spawn(health::watch(Rc::clone(self), Rc::downgrade(cluster), index));
+        let view = self.view();
+        for cluster in view.clusters.iter().filter(|cluster| cluster.config.health.is_some()) {
+            for endpoint in cluster.endpoints.iter().filter(|endpoint| endpoint.begin_watch()) {
+                rt::spawn(health::watch(
+                    Rc::clone(self),
+                    Rc::downgrade(endpoint),
+                    cluster.config.name.clone(),
+                ));
             }
         }
     }

@@ -10,6 +10,7 @@ mod cli;
 mod connections;
 mod deadline_header;
 mod deadlines;
+mod discovery;
 mod drain;
 mod drivers;
 mod early_response;

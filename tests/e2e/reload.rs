@@ -12,6 +12,7 @@ each_driver! {
     a_bad_file_keeps_the_last_good_one_and_says_why,
     no_request_fails_while_it_reloads_under_load,
     a_running_exchange_keeps_its_configuration,
+    settings_that_concern_no_connection_keep_the_pools,
     listeners_come_and_go_and_kept_ones_are_never_closed,
     changed_workers_need_a_restart_and_it_says_so,
     generations_are_counted_and_bounded,
@@ -123,6 +124,32 @@ fn a_running_exchange_keeps_its_configuration(io: Io) {
     eventually("the new origin", || Some(proxy.get("/")).filter(|response| response.body_text() == "two"));
     assert!(client.stays_silent(std::time::Duration::from_millis(100)), "the old exchange goes on");
     assert_eq!(one.open_connections(), 1);
+}
+
+fn settings_that_concern_no_connection_keep_the_pools(io: Io) {
+    let origin = named("one");
+    let proxy = Ringway::to(&origin).io(io).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").body_text(), "one");
+    for line in [
+        "balance: least_request",
+        "outlier: { consecutive_5xx: 5 }",
+        "limits: { requests: 100 }",
+        "timeouts: { connect: 1s }",
+        "health: { tcp: true, interval: 1h }",
+        "slow_start: 10s",
+    ] {
+        proxy.reload(Ringway::to(&origin).cluster(line).yaml());
+        assert_eq!(client.get("/").body_text(), "one", "{line}");
+        let asked = usize::from(line.starts_with("health"));
+        eventually("the question about health", || (origin.connections() > asked).then_some(()));
+        assert!(origin.connections() <= 2, "{line}: a connection for health at most");
+    }
+    // Who the client is has to be said at the begin of a connection.
+    let before = origin.connections();
+    proxy.reload(Ringway::to(&origin).cluster("send_proxy_protocol: v1").yaml());
+    client.get("/");
+    assert!(origin.connections() > before);
 }
 
 fn listeners_come_and_go_and_kept_ones_are_never_closed(io: Io) {

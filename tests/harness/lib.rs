@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod dns;
 pub mod either;
 pub mod grpcio;
 pub mod hpack;

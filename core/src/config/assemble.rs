@@ -1,7 +1,8 @@
 //! What a file says → a [`Config`]: names become indices, texts become addresses, and what does not fit together is an
 //! error at its place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use ringway_policies::route::RouteTable;
 use super::build::{self, RouteParts};
 use super::check::{self, Binds, Claims, Names};
 use super::cpus::Host;
+use super::discovery::{DiscoveryConfig, Endpoints};
+use super::endpoints_file;
 use super::error::{ConfigError, Findings, quote};
-use super::file::{At, FileCluster, FileConfig, FileEndpoint, FileListener, FileRoute};
+use super::file::{At, FileCluster, FileConfig, FileDiscovery, FileListener, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
@@ -20,9 +23,9 @@ use super::policies;
 use super::settings::{Id, Setting};
 use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
+use super::value::Mismatch;
 use super::{
-    ClusterConfig, Config, EndpointConfig, EndpointTraits, ListenerConfig, RouteConfig, ServerNames, Sources,
-    Targets, TcpConfig, built,
+    ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, ServerNames, Sources, Targets, TcpConfig, built,
 };
 use crate::io::Address;
 use crate::tls::ClientTls;
@@ -50,15 +53,11 @@ impl<'a> Assembly<'a> {
         for (index, cluster) in read.clusters.iter().enumerate() {
             let path = format!("clusters[{}]", cluster.index);
             let name = self.add_name(&mut cluster_names, &cluster.name, &path, index);
-            let endpoints = self.endpoints(
-                cluster.endpoints.as_deref().unwrap_or_default(),
-                &path,
-                cluster.endpoints.is_some(),
-                cluster.at,
-            );
+            let (endpoints, discovery) = self.endpoints(cluster, &path);
             self.doubtful(&cluster.own, &path);
             let view = View { base, own: &cluster.own };
             let mut built = build::cluster(&name, endpoints, &view);
+            built.discovery = discovery;
             built.tls = self.client_tls(&built, cluster, &path, &view);
             if let Some((expected, found)) = check::health(&built, &view) {
                 let place = self.file.place(cluster.at);
@@ -87,13 +86,14 @@ impl<'a> Assembly<'a> {
         let policies = policies::build(&read.policies, Level::Global, "", file, self.findings);
         let config = Config {
             generation: 1,
+            revision: 1,
             process,
             policies,
             listeners,
             clusters,
             routes,
-            route_table,
-            sources,
+            route_table: Arc::new(route_table),
+            sources: Arc::new(sources),
             warnings: Vec::new(),
         };
         self.overall(&config);
@@ -243,41 +243,30 @@ impl<'a> Assembly<'a> {
         Some(address)
     }
 
-    fn endpoints(
-        &mut self,
-        items: &[FileEndpoint],
-        path: &str,
-        given: bool,
-        at: Mark,
-    ) -> Vec<(EndpointConfig, EndpointTraits)> {
-        let mut first_lines: HashMap<EndpointConfig, usize> = HashMap::new();
-        let mut endpoints = Vec::new();
-        for FileEndpoint { index, address: text, traits } in items {
-            let (place, key) = (self.file.place(text.at), format!("{path}.endpoints[{index}]"));
-            match grammar::endpoint(&text.value) {
-                Err(mismatch) => {
-                    let error = ConfigError::mismatch(place, key, mismatch.expected, quote(&text.value));
-                    self.findings.push(error.hint(mismatch.hint));
-                }
-                Ok(endpoint) => {
-                    if let Some(line) = first_lines.insert(endpoint.clone(), text.at.line) {
-                        let problem = format!("{} is here twice, first in line {line}", quote(&text.value));
-                        self.findings.push(ConfigError::new(place, key, problem).warning());
-                    }
-                    endpoints.push((endpoint, traits.clone()));
-                }
+    /// The endpoints of a cluster, and where they come from if not from here.
+    fn endpoints(&mut self, cluster: &FileCluster, path: &str) -> (Endpoints, Option<DiscoveryConfig>) {
+        if let Some(FileDiscovery { key, value }) = &cluster.discovery {
+            let found = discovery(key, &value.value, self.findings);
+            if let Err(mismatch) = found {
+                let place = self.file.place(value.at);
+                let error = ConfigError::mismatch(
+                    place,
+                    format!("{path}.{key}"),
+                    mismatch.expected,
+                    quote(&value.value),
+                );
+                self.findings.push(error.hint(mismatch.hint));
+                return (Endpoints::new(), None);
             }
+            return found.unwrap_or_default();
         }
-        if given && items.is_empty() {
-            let place = self.file.place(Mark { width: 1, ..at });
-            self.findings.push(ConfigError::mismatch(
-                place,
-                format!("{path}.endpoints"),
-                "at least one endpoint",
-                "none",
-            ));
+        let items = cluster.endpoints.as_deref().unwrap_or_default();
+        let path = format!("{path}.endpoints");
+        if cluster.endpoints.is_some() && items.is_empty() {
+            let place = self.file.place(Mark { width: 1, ..cluster.at });
+            self.findings.push(ConfigError::mismatch(place, &*path, "at least one endpoint", "none"));
         }
-        endpoints
+        (endpoints_file::build(items, self.file, &path, self.findings), None)
     }
 
     fn routes(&mut self, listeners: &Names<'a>, clusters: &Names<'a>) -> (Vec<Arc<RouteConfig>>, Vec<Own>) {
@@ -473,4 +462,25 @@ impl<'a> Assembly<'a> {
         };
         check::warnings(config, &place, self.findings);
     }
+}
+
+/// What a key that says where endpoints come from means, with the endpoints that are known now.
+fn discovery(
+    key: &str,
+    text: &str,
+    findings: &mut Findings,
+) -> Result<(Endpoints, Option<DiscoveryConfig>), Mismatch> {
+    let found = match key {
+        "dns" => grammar::name_and_port(text).map(|(host, port)| DiscoveryConfig::Dns { host, port })?,
+        "srv" => grammar::service(text).map(|service| DiscoveryConfig::Srv { service })?,
+        _ => DiscoveryConfig::File { path: PathBuf::from(text) },
+    };
+    let mut endpoints = Endpoints::new();
+    if let DiscoveryConfig::File { path } = &found {
+        match endpoints_file::read(path) {
+            Ok(listed) => endpoints = listed,
+            Err(errors) => errors.into_iter().for_each(|error| findings.push(error)),
+        }
+    }
+    Ok((endpoints, Some(found)))
 }

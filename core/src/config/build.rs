@@ -75,6 +75,7 @@ pub(super) fn process(
         watch: view.bool(Id::Watch),
         buffers: buffers(&view, host, workers),
         splice_bytes_min: view.number(Id::Splice),
+        dns_servers: view.tokens(Id::DnsServers).iter().filter_map(|text| text.parse().ok()).collect(),
         grpc_methods: view.tokens(Id::GrpcMethods),
         generations_max: view.number_as(Id::Generations),
         wait_nr: view.number_as(Id::WaitNr),
@@ -297,6 +298,7 @@ pub(super) fn cluster(
         name: name.to_owned(),
         endpoints,
         endpoint_traits,
+        discovery: None,
         spread: spread(view),
         breakers: BreakerLimits {
             connections_max: view.number_as(Id::BreakerConnections),

@@ -16,16 +16,19 @@ pub use ringway_policies::split::SplitKey;
 use ringway_protocols::http2::ConnectionConfig;
 
 use super::balance::{BalanceConfig, BreakerLimits, EndpointTraits};
+use super::discovery::DiscoveryConfig;
 use super::health::HealthKind;
 use super::{ConfigError, Inputs, Layer, MirrorConfig, Own, ResilienceConfig, Secrets, Targets};
 use crate::io::Address;
 use crate::tls::{ClientTls, ServerTls};
 
 /// One generation of the whole configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// 1 for the configuration of the start; each successful reload adds one.
     pub generation: u64,
+    /// Rises with each reload, and with each change of the endpoints that are found.
+    pub revision: u64,
     pub process: ProcessConfig,
     /// Policies of every request.
     pub policies: Vec<PolicyConfig>,
@@ -33,15 +36,15 @@ pub struct Config {
     pub clusters: Vec<Arc<ClusterConfig>>,
     pub routes: Vec<Arc<RouteConfig>>,
     /// The match table over `routes`.
-    pub route_table: RouteTable,
+    pub route_table: Arc<RouteTable>,
     /// Where each value comes from: for the dump and for the comparison with the next generation.
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// What works and is probably not what was meant.
     pub warnings: Vec<ConfigError>,
 }
 
 /// The values of all settings with their origins.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Sources {
     pub base: Layer,
     /// Values of each listener, cluster and route of its own, in the order of [`Config`].
@@ -83,6 +86,8 @@ pub struct ProcessConfig {
     pub buffers: BufferConfig,
     /// Bodies of at least this many bytes leave user space out by `splice(2)`; 0 switches it off.
     pub splice_bytes_min: u64,
+    /// Whom names are asked of; empty: as the system says.
+    pub dns_servers: Vec<SocketAddr>,
     /// gRPC methods with statistics from the start.
     pub grpc_methods: Vec<String>,
     /// Old generations that may still be in use by running exchanges before a reload is refused.
@@ -286,6 +291,8 @@ pub struct ClusterConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// What is said of each endpoint, in the same order; nothing stands for the defaults.
     pub endpoint_traits: Vec<EndpointTraits>,
+    /// Where they come from, if the file does not list them.
+    pub discovery: Option<DiscoveryConfig>,
     pub spread: BalanceConfig,
     pub breakers: BreakerLimits,
     /// `None`: answers never eject an endpoint.

@@ -19,6 +19,7 @@ impl Config {
         let route = Arc::new(RouteConfig::catch_all("default", 0));
         Config {
             generation: 1,
+            revision: 1,
             process,
             policies: Vec::new(),
             listeners: listeners
@@ -27,9 +28,9 @@ impl Config {
                 })
                 .collect(),
             clusters: vec![Arc::new(ClusterConfig::new("upstream", endpoints.to_vec()))],
-            route_table: super::built::route_table(std::slice::from_ref(&route)).unwrap_or_default(),
+            route_table: super::built::route_table(std::slice::from_ref(&route)).unwrap_or_default().into(),
             routes: vec![route],
-            sources: Sources::default(),
+            sources: Arc::new(Sources::default()),
             warnings: Vec::new(),
         }
     }

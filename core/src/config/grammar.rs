@@ -14,6 +14,8 @@ const ENDPOINT: &str =
     "HOST:PORT such as 10.0.0.1:9000, [::1]:9000 or app.internal:9000, https://HOST for TLS, or unix:/path";
 const ORIGIN: &str = "http://HOST:PORT such as http://10.0.0.5:9000, https://HOST:PORT for TLS, h2c://HOST:PORT for \
                       HTTP/2, or unix:/path";
+const NAME_AND_PORT: &str = "NAME:PORT such as payments.internal:50051";
+const SERVICE: &str = "the name of a service such as _http._tcp.shop.example.com";
 const HTTPS: &str = "https://";
 const HOST: &str = "a host name such as shop.example.com or *.example.com";
 const PREFIX: &str = "a path such as /checkout";
@@ -68,6 +70,31 @@ pub(super) fn origin(text: &str) -> Result<EndpointConfig, Mismatch> {
     };
     only_authority(authority, ORIGIN)?;
     host_and_port(authority, port, ORIGIN)
+}
+
+/// Reads a name whose addresses are endpoints, and their port.
+pub(super) fn name_and_port(text: &str) -> Result<(String, u16), Mismatch> {
+    if text.contains("://") {
+        return Err(wrong(
+            NAME_AND_PORT,
+            "without a scheme: `tls: {}` of the cluster says that TLS is spoken",
+        ));
+    }
+    match host_and_port(text, None, NAME_AND_PORT)? {
+        EndpointConfig::Name { host, port } => Ok((host, port)),
+        EndpointConfig::Address(_) => Err(wrong(NAME_AND_PORT, "list addresses in `endpoints`")),
+    }
+}
+
+/// Reads the name of a service (RFC 2782).
+pub(super) fn service(text: &str) -> Result<String, Mismatch> {
+    if text.contains("://") || text.contains(':') {
+        return Err(wrong(SERVICE, "without scheme and port: the answers say the ports"));
+    }
+    if !text.contains('.') {
+        return Err(Mismatch { expected: SERVICE.to_owned(), hint: None });
+    }
+    host_name(text).map_err(|hint| Mismatch { expected: SERVICE.to_owned(), hint })
 }
 
 /// What follows `https://`.

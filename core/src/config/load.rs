@@ -59,7 +59,7 @@ impl Config {
         match config {
             Some(mut config) if !failed => {
                 config.warnings = findings;
-                config.sources.inputs = inputs.clone();
+                Arc::make_mut(&mut config.sources).inputs = inputs.clone();
                 Ok(config)
             }
             // Warnings would hide what has to be repaired first.
@@ -155,13 +155,14 @@ fn from_flags(source: &ConfigSource, base: Layer, host: &Host, findings: &mut Fi
     let sources = Sources { base, ..Sources::default() };
     Some(Config {
         generation: 1,
+        revision: 1,
         process,
         policies: Vec::new(),
         listeners,
         clusters: vec![Arc::new(cluster)],
-        route_table: built::route_table(std::slice::from_ref(&route)).unwrap_or_default(),
+        route_table: built::route_table(std::slice::from_ref(&route)).unwrap_or_default().into(),
         routes: vec![route],
-        sources,
+        sources: Arc::new(sources),
         warnings: Vec::new(),
     })
 }
@@ -197,7 +198,7 @@ fn from_file(text: Text, mut base: Layer, host: &Host, findings: &mut Findings) 
         }
     }
     let mut config = Assembly { file: &file, read: &read, base: &base, host, findings }.config();
-    config.sources.secrets = secrets;
+    Arc::make_mut(&mut config.sources).secrets = secrets;
     Some(config)
 }
 

@@ -22,9 +22,11 @@ mod check;
 pub mod cpus;
 mod defaults;
 mod diff;
+pub mod discovery;
 #[cfg(test)]
 mod docs;
 mod dump;
+pub mod endpoints_file;
 mod error;
 pub mod expectations;
 mod file;
@@ -53,6 +55,7 @@ pub use balance::{BalanceConfig, BreakerLimits, EndpointTraits, HashKey, StickyC
 pub use built::*;
 pub(crate) use check::uncovered;
 pub use diff::{Change, KeyChange, What};
+pub use discovery::DiscoveryConfig;
 pub use error::{ConfigError, Place, Severity, did_you_mean};
 pub use health::{HealthKind, HttpHealth};
 pub use inputs::Inputs;

@@ -2,12 +2,13 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::rc::Rc;
 
 use ringway_policies::fields::{Field, Values};
 
 use super::error::{ConfigError, Findings, Place};
 use super::file::Walk;
-use super::tree::{self, FILE_BYTES_MAX, Reading, SourceFile};
+use super::tree::{self, FILE_BYTES_MAX, Node, Reading, SourceFile};
 
 /// Reads a file. Relative paths begin at the working directory, as those of certificates do.
 ///
@@ -31,6 +32,19 @@ pub fn read(path: &Path, table: &'static [Field]) -> Result<Values, Vec<ConfigEr
 }
 
 fn read_into(path: &Path, table: &'static [Field], errors: &mut Findings) -> Option<Values> {
+    let (file, root) =
+        read_tree(path, || table.iter().map(|field| field.name).collect::<Vec<_>>().join(", "), errors)?;
+    let mut walk = Walk { file: &file, errors };
+    Some(walk.fields(&root, "", "", table, root.at, &mut Vec::new()))
+}
+
+/// Reads a file that is no part of the configuration's own text: nothing in it is a reference. `expected` says what
+/// would have to be in an empty one.
+pub(super) fn read_tree(
+    path: &Path,
+    expected: impl FnOnce() -> String,
+    errors: &mut Findings,
+) -> Option<(SourceFile, Rc<Node>)> {
     let name = path.display().to_string();
     let text = match read_text(path).and_then(|bytes| tree::decode(&name, bytes)) {
         Ok(text) => text,
@@ -42,12 +56,10 @@ fn read_into(path: &Path, table: &'static [Field], errors: &mut Findings) -> Opt
     let file = SourceFile::new(&name, &text);
     let reading = Reading { file: &file, number: 0, references: None, nodes: &mut 0 };
     let Some(root) = tree::read_file(reading, &text, errors)? else {
-        let expected = table.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-        errors.push(ConfigError::mismatch(file.whole(), "", expected, "an empty file"));
+        errors.push(ConfigError::mismatch(file.whole(), "", expected(), "an empty file"));
         return None;
     };
-    let mut walk = Walk { file: &file, errors };
-    Some(walk.fields(&root, "", "", table, root.at, &mut Vec::new()))
+    Some((file, root))
 }
 
 fn read_text(path: &Path) -> Result<Vec<u8>, ConfigError> {

@@ -66,7 +66,7 @@ impl Config {
         };
         self.process = reloaded;
         for setting in Setting::of_scope(Scope::Process).filter(|setting| setting.change == Change::Restart) {
-            self.sources.base.copy(setting.id, &old.sources.base);
+            Arc::make_mut(&mut self.sources).base.copy(setting.id, &old.sources.base);
         }
         debug_assert!(matches!(Setting::of(Id::DrainTimeout).change, Change::Reload));
     }

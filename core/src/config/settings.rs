@@ -165,6 +165,8 @@ settings! {
     MinWait: Process "uring.min_wait" "uring-min-wait", Kind::Duration { min: Duration::from_micros(1), max: Duration::from_millis(10), zero: Some("off") }, &[], "0", Restart;
     /// The zone that this proxy runs in: endpoints of the same zone come first.
     Zone: Process "zone" "zone", Kind::Text, &["none"], "none", Reload;
+    /// The servers that names of endpoints are asked of. `system` takes `/etc/hosts` and what `/etc/resolv.conf` names.
+    DnsServers: Process "dns.servers" "dns-servers", Kind::Servers, &["system"], "system", Restart;
     /// gRPC methods with statistics of their own from the start; others get theirs when they are first seen, as long as there are fewer than 1,000.
     GrpcMethods: Process "grpc.methods" "grpc-methods", Kind::Methods, &["seen"], "seen", Reload;
 

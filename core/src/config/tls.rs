@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ringway_policies::spiffe::SpiffePattern;
 
+use super::discovery::DiscoveryConfig;
 use super::error::{ConfigError, Findings, Place, quote};
 use super::file::{At, FileClientAuth, FileTls};
 use super::layer::{Origin, View};
@@ -249,7 +250,9 @@ pub(super) fn client(
     if !enabled {
         return None;
     }
-    let settings = client_settings(view, cluster.protocol);
+    let mut settings = client_settings(view, cluster.protocol);
+    let found_by = cluster.discovery.as_ref().and_then(DiscoveryConfig::server_name);
+    settings.server_name = settings.server_name.or_else(|| found_by.map(str::to_owned));
     let mut problems = Vec::new();
     let mut wrong = |id: Id, problem: &str, hint: Option<String>| {
         problems.push(finding(id, problem.to_owned()).hint(hint));

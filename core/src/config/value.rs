@@ -1,6 +1,6 @@
 //! One value of a setting: how it is written, which values it may have, how it is shown.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use super::Cidr;
 use super::balance::{HashKey, is_token_byte};
 use super::health;
 use super::units::{self, format_duration, format_size};
+
+/// Where servers of names listen (RFC 1035 section 4.2).
+const DNS_PORT: u16 = 53;
 
 /// The type of a setting with its bounds.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,8 @@ pub enum Kind {
     Paths,
     /// A list of SPIFFE IDs, or of patterns of them.
     Identities,
+    /// A list of servers that are asked for names.
+    Servers,
     /// What requests are told apart by.
     HashKey,
     /// A path of a URL, with or without a query.
@@ -111,6 +116,7 @@ impl Kind {
                 | Kind::Names(_)
                 | Kind::Paths
                 | Kind::Identities
+                | Kind::Servers
         )
     }
 
@@ -199,6 +205,7 @@ impl Kind {
             }
             Kind::Paths if text.contains('\0') => Err(None),
             Kind::Paths => split_list(text).map(|item| Ok(item.to_owned())).collect_list(Value::Tokens),
+            Kind::Servers => split_list(text).map(parse_server).collect_list(Value::Tokens),
             Kind::Identities => split_list(text)
                 .map(|item| SpiffePattern::parse(item).map(|pattern| pattern.to_string()))
                 .collect_list(Value::Tokens),
@@ -234,6 +241,7 @@ impl Kind {
             Kind::Origins => "origins such as https://app.example.com, or *".to_owned(),
             Kind::Names(known) => format!("some of {}", known.join(", ")),
             Kind::Paths => "paths of files".to_owned(),
+            Kind::Servers => "addresses such as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53".to_owned(),
             Kind::UrlPath => "a path such as /healthz".to_owned(),
             Kind::StatusRanges => "statuses such as 200-299 or 200,204".to_owned(),
             Kind::HashKey => "client, path, header:NAME or cookie:NAME".to_owned(),
@@ -268,6 +276,7 @@ impl Kind {
             Kind::Origins => "origins",
             Kind::Names(_) => "names",
             Kind::Paths => "paths",
+            Kind::Servers => "addresses",
             Kind::Identities => "SPIFFE IDs",
             Kind::HashKey => "key",
             Kind::UrlPath => "path",
@@ -292,6 +301,7 @@ impl Kind {
             Kind::Tokens | Kind::Statuses | Kind::Conditions | Kind::Methods | Kind::Names(_) => "NAMES",
             Kind::Origins => "ORIGINS",
             Kind::Paths => "PATHS",
+            Kind::Servers => "ADDRESSES",
             Kind::Identities => "IDS",
             Kind::HashKey => "KEY",
             Kind::UrlPath => "PATH",
@@ -400,6 +410,17 @@ fn parse_socket_addr(text: &str) -> Result<SocketAddr, Option<String>> {
         let port = whole_number(text).ok().filter(|port| *port <= 65535)?;
         Some(format!("write `127.0.0.1:{port}`"))
     })
+}
+
+/// An address with or without a port, written with it.
+fn parse_server(text: &str) -> Result<String, Option<String>> {
+    let full = text.parse::<SocketAddr>().ok();
+    let bare = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, DNS_PORT));
+    match full.or_else(bare) {
+        Some(address) if address.port() != 0 => Ok(address.to_string()),
+        Some(_) => Err(None),
+        None => Err(Some("servers of names have no names themselves: write their addresses".to_owned())),
+    }
 }
 
 fn whole_number(text: &str) -> Result<u64, Option<String>> {

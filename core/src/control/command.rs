@@ -55,14 +55,18 @@ impl Taken {
     /// To be called once by each worker.
     pub fn add(&self) {
         self.workers.fetch_add(1, Ordering::AcqRel);
-        // One task waits at most, and a notice that comes before it waits is kept.
-        self.more.notify_one();
+        self.more.notify_waiters();
     }
 
     /// Waits until so many workers have it.
     pub async fn by(&self, workers: usize) {
-        while self.workers.load(Ordering::Acquire) < workers {
-            self.more.notified().await;
+        loop {
+            // Registered before the look, so that nothing between the two is missed.
+            let more = self.more.notified();
+            if self.workers.load(Ordering::Acquire) >= workers {
+                return;
+            }
+            more.await;
         }
     }
 }

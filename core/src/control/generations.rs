@@ -32,15 +32,26 @@ impl Generations {
 
     /// Makes `next` the current generation.
     pub(super) fn replace(&self, next: Arc<Generation>) {
-        let old = self.current.replace(next);
-        self.old.borrow_mut().push((old.config.generation, Arc::downgrade(&old)));
-    }
-
-    /// Numbers of the old generations that are still in use, oldest first.
-    pub(super) fn old(&self) -> Vec<u64> {
+        let before = self.current.replace(next);
         let mut old = self.old.borrow_mut();
         old.retain(|(_, generation)| generation.strong_count() > 0);
-        old.iter().map(|(number, _)| *number).collect()
+        old.push((before.config.generation, Arc::downgrade(&before)));
+    }
+
+    /// Numbers of the old generations that are still in use, oldest first. Those that differ from the current one in
+    /// found endpoints only are none.
+    pub(super) fn old(&self) -> Vec<u64> {
+        let current = self.current.borrow().config.generation;
+        let old = self.old.borrow();
+        let living = old.iter().filter(|(number, it)| *number != current && it.strong_count() > 0);
+        let mut numbers: Vec<u64> = living.map(|(number, _)| *number).collect();
+        numbers.dedup();
+        numbers
+    }
+
+    /// Everything of before that is still in use, revisions of one generation counted each.
+    pub(super) fn living(&self) -> usize {
+        self.old.borrow().iter().filter(|(_, generation)| generation.strong_count() > 0).count()
     }
 
     pub(super) fn set_last_reload(&self, result: Result<String, String>) {

@@ -18,14 +18,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::admin;
 use super::certificates;
-use super::command::{Command, Event};
+use super::command::{Command, Event, Generation, Taken};
+use super::discovery::{self, Discovery};
 use super::generations::Generations;
 use super::identities::Identities;
-use super::names::Names;
+use super::names::{Names, Servers};
 use super::outbox::{Outbox, RETRY_PAUSE};
 use super::reload::Reloader;
-use super::{Setup, notify, policy_files, watch};
+use super::{Setup, Sockets, notify, policy_files, watch};
 use crate::access_log::LogWriter;
+use crate::config::Config;
 use crate::stats::Stats;
 use crate::{log_error, log_info, log_warning};
 
@@ -70,6 +72,7 @@ pub(super) struct Control {
     pub(super) outbox: Outbox,
     pub(super) generations: Generations,
     pub(super) names: Rc<Names>,
+    pub(super) discovery: Discovery,
     pub(super) identities: Identities,
     pub(super) started: Instant,
     phase: Cell<Phase>,
@@ -103,10 +106,15 @@ pub(super) async fn run(setup: Setup) -> Result<Exit, String> {
 pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals: Signals) -> Exit {
     let config = setup.generation.config.clone();
     let workers = setup.mailboxes.len();
+    let servers = match config.process.dns_servers.as_slice() {
+        [] => Servers::System,
+        these => Servers::These(these.to_vec()),
+    };
     let control = Rc::new(Control {
         outbox: Outbox::new(setup.mailboxes, setup.stats.clone()),
         generations: Generations::new(setup.generation),
-        names: Names::new(setup.stats.clone()),
+        names: Names::new(setup.stats.clone(), servers),
+        discovery: Discovery::default(),
         identities: Identities::new(&setup.stats),
         started: Instant::now(),
         phase: Cell::new(Phase::Starting),
@@ -125,6 +133,7 @@ pub(super) async fn serve(setup: Setup, listeners: admin::Listeners, mut signals
     control.follow_names();
     certificates::follow(&control);
     policy_files::follow(&control);
+    discovery::follow(&control);
     control.names.follow(&config);
     control.identities.serve(&control);
     control.identities.follow(&config);
@@ -161,7 +170,7 @@ impl Loop {
                     }
                 }
                 Some(ask) = self.asks.recv() => self.on_ask(ask),
-                () = control.names.tried_all(), if control.phase() == Phase::Starting && control.workers_ready() => {
+                () = control.endpoints_known(), if control.phase() == Phase::Starting && control.workers_ready() => {
                     control.run_now();
                 }
                 () = control.phase_end() => {
@@ -219,8 +228,24 @@ impl Control {
         self.phase() == Phase::Running
     }
 
+    /// Makes a configuration the one in use, and tells the workers. `sockets` are those of new listeners.
+    pub(super) fn put_in_use(&self, mut config: Config, mut sockets: Sockets) {
+        config.revision = self.generations.current().config.revision + 1;
+        sockets.resize_with(self.outbox.workers(), Vec::new);
+        let labels = self.stats.labels(&config);
+        let resolved = self.names.known(&config);
+        let next =
+            Arc::new(Generation { config: Arc::new(config), labels, resolved, taken: Taken::default() });
+        self.generations.replace(next.clone());
+        for (worker, sockets) in sockets.into_iter().enumerate() {
+            self.outbox.send(worker, Command::Configure { generation: next.clone(), sockets });
+        }
+        self.stats.process.generation.set(next.config.generation);
+    }
+
     /// Brings the count of living generations up to date; for readers of the statistics.
     pub(super) fn count_generations(&self) {
+        self.count_stale();
         self.stats.process.generations.set(self.generations.old().len() as u64 + 1);
     }
 

@@ -6,6 +6,8 @@
 mod admin;
 mod certificates;
 pub mod command;
+mod discovery;
+mod follow;
 mod generations;
 mod identities;
 mod lifecycle;

@@ -2,12 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::command::{Command, Generation, Taken};
+use super::command::Generation;
 use super::lifecycle::{Control, Phase};
 use super::{Bind, Load, notify};
 use crate::config::{Config, restart_needed};
@@ -119,6 +118,10 @@ impl Reloader {
         config.keep_process(&current.config);
         control.names.follow_more(&config);
         control.names.tried(&config, NEW_NAMES_TIMEOUT).await;
+        // Hosts of services are names themselves.
+        control.set_known_endpoints(&mut config);
+        control.names.follow_more(&config);
+        control.names.tried(&config, NEW_NAMES_TIMEOUT).await;
         control.identities.prepare(&config, NEW_NAMES_TIMEOUT).await;
         if matches!(control.phase(), Phase::Draining | Phase::Stopping) {
             return Err("the proxy is shutting down".to_owned());
@@ -168,24 +171,17 @@ impl Reloader {
     }
 
     /// The point of no return lies after the sockets are bound.
-    fn apply(&self, current: &Generation, config: Config) -> Result<(), String> {
+    fn apply(&self, current: &Generation, mut config: Config) -> Result<(), String> {
         let control = &self.control;
-        let mut sockets = (self.bind)(&current.config, &config)?;
+        let sockets = (self.bind)(&current.config, &config)?;
         let workers = control.outbox.workers();
         if sockets.len() > workers {
             return Err(format!("sockets for {} workers were bound, there are {workers}", sockets.len()));
         }
-        sockets.resize_with(workers, Vec::new);
         config.keep_weights(&current.config);
-        let labels = control.stats.labels(&config);
-        let resolved = control.names.known(&config);
-        let next =
-            Arc::new(Generation { config: Arc::new(config), labels, resolved, taken: Taken::default() });
-        control.generations.replace(next.clone());
-        for (worker, sockets) in sockets.into_iter().enumerate() {
-            control.outbox.send(worker, Command::Configure { generation: next.clone(), sockets });
-        }
-        control.stats.process.generation.set(next.config.generation);
+        control.set_known_endpoints(&mut config);
+        control.forget_files();
+        control.put_in_use(config, sockets);
         Ok(())
     }
 }

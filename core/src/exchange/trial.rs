@@ -188,7 +188,7 @@ impl<'a> Exchange<'a> {
 
     pub(super) fn place(&self) -> Place {
         let cluster = self.record.cluster.get().unwrap_or_default();
-        Place { generation: self.view.config().generation, cluster }
+        Place { revision: self.view.config().revision, cluster }
     }
 
     fn asked<'t>(&self, trial: &'t Trial<'a>) -> Asked<'t> {

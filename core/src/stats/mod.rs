@@ -47,6 +47,8 @@ group! {
         workload_failures: Counter "workload_api_failures" "Times that the SPIFFE Workload API could not be reached or ended its stream";
         resolutions: Counter "dns_resolutions" "Names resolved";
         resolution_failures: Counter "dns_resolution_failures" "Names that could not be resolved";
+        endpoint_changes: Counter "endpoint_changes" "Times that endpoints which were found by DNS or in a file replaced others";
+        discovery_stale: Gauge "discovery_stale" "Names and files of endpoints whose last answer is of no use, so that an earlier one is in use";
         mailbox_full: Counter "control_mailbox_full" "Commands that had to wait because a worker's mailbox was full";
         admin_requests: Counter "admin_requests" "Requests to the admin listeners";
         admin_refused: Counter "admin_refused" "Requests and connections that the admin listeners refused";

@@ -134,7 +134,7 @@ impl Connection<'_> {
         let index = index.ok_or(Reason::ServerNameUnknown)?;
         self.cluster.set(Some(index));
         let cluster = view.clusters.get(index).ok_or(Reason::NoEndpoint)?;
-        let place = Place { generation: view.config().generation, cluster: index };
+        let place = Place { revision: view.config().revision, cluster: index };
         // As for CONNECT: a connection of its own to the endpoint itself, whatever the cluster speaks.
         let local = match self.down.local_addr() {
             Ok(Address::Tcp(local)) => Some(local),

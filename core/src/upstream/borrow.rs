@@ -29,7 +29,7 @@ const TICKETS_MAX: usize = 256;
 #[derive(Clone, Copy)]
 pub struct BorrowRequest {
     pub cluster: usize,
-    pub generation: u64,
+    pub revision: u64,
     pub endpoint: usize,
     pub borrower: usize,
     pub ticket: u64,
@@ -168,8 +168,8 @@ fn take_idle(worker: &Worker, request: &BorrowRequest, now: Instant) -> Option<C
     cluster.endpoints.get(request.endpoint)?.pool.lend(&cluster.config.pool, now)
 }
 
-/// The cluster that a request means. After a reload the indices mean something else: better no loan than one of
-/// another endpoint.
+/// The cluster that a request means. After a change of the configuration the indices mean something else: better no loan
+/// than one of another endpoint.
 fn cluster_of<'a>(view: &'a View, request: &BorrowRequest) -> Option<&'a Rc<Cluster>> {
-    (view.config().generation == request.generation).then(|| view.clusters.get(request.cluster)).flatten()
+    (view.config().revision == request.revision).then(|| view.clusters.get(request.cluster)).flatten()
 }

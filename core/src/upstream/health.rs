@@ -12,7 +12,7 @@ use ringway_protocols::http1::{
 };
 use ringway_protocols::message::{Method, RequestHead, ResponseHead};
 
-use super::{Asked, Cluster, Dial, Place, Spoken, Upstream};
+use super::{Asked, Cluster, Dial, Endpoint, Place, Spoken, Upstream};
 use crate::config::{HealthConfig, HealthKind, HttpHealth, ProxyProtocolVersion};
 use crate::error::Reason;
 use crate::grpc;
@@ -28,33 +28,39 @@ const INTERIM_MAX: u32 = 8;
 const HEAD_LIMITS: HeadLimits = HeadLimits { bytes_max: 16 * 1024, fields_max: 100, target_bytes_max: 4096 };
 const TRAILER_LIMITS: TrailerLimits = TrailerLimits { bytes_max: 16 * 1024, fields_max: 100 };
 
-/// Asks an endpoint for as long as its cluster is in use.
-pub async fn watch(worker: Rc<Worker>, cluster: Weak<Cluster>, index: usize) {
+/// Asks an endpoint for as long as a cluster of this name has it and asks for its health. What was found is kept
+/// where the cluster changes otherwise, so that frequent changes do not keep an endpoint from being found bad.
+pub async fn watch(worker: Rc<Worker>, endpoint: Weak<Endpoint>, cluster: String) {
     let (mut good, mut bad) = (0, 0);
-    loop {
-        let Some(cluster) = cluster.upgrade() else { return };
-        let Some(health) = cluster.config.health.clone() else { return };
-        let view = worker.view();
-        // A reload may have moved the cluster, or replaced it.
-        let Some(at) = view.clusters.iter().position(|now| Rc::ptr_eq(now, &cluster)) else { return };
-        let place = Place { generation: view.config().generation, cluster: at };
-        drop(view);
+    while let Some(endpoint) = endpoint.upgrade() {
+        let Some((cluster, place, index)) = find(&worker, &endpoint, &cluster) else { return };
+        let Some(health) = cluster.config.health.clone() else {
+            // It may be asked for again by a later configuration.
+            return endpoint.watched.set(false);
+        };
         let serving = is_serving(&worker, &cluster, place, index, &health).await;
         (good, bad) = if serving { (good + 1, 0) } else { (0, bad + 1) };
-        if let Some(endpoint) = cluster.endpoints.get(index) {
-            let healthy = &endpoint.shared.healthy;
-            if serving && good >= health.healthy_after && !healthy.swap(true, Relaxed) {
-                endpoint.shared.since.store(worker.shared.millis(rt::now()), Relaxed);
-                cluster.shared.changed();
-                log_info!("endpoint {} of {} is healthy again", endpoint.name, cluster.config.name);
-            } else if bad >= health.unhealthy_after && healthy.swap(false, Relaxed) {
-                cluster.shared.changed();
-                log_info!("endpoint {} of {} is not healthy", endpoint.name, cluster.config.name);
-            }
+        let healthy = &endpoint.shared.healthy;
+        if serving && good >= health.healthy_after && !healthy.swap(true, Relaxed) {
+            endpoint.shared.since.store(worker.shared.millis(rt::now()), Relaxed);
+            cluster.shared.changed();
+            log_info!("endpoint {} of {} is healthy again", endpoint.name, cluster.config.name);
+        } else if bad >= health.unhealthy_after && healthy.swap(false, Relaxed) {
+            cluster.shared.changed();
+            log_info!("endpoint {} of {} is not healthy", endpoint.name, cluster.config.name);
         }
-        drop(cluster);
+        drop((endpoint, cluster));
         rt::sleep_until(rt::now() + jittered(health.interval, worker.random())).await;
     }
+}
+
+/// Where an endpoint stands in the configuration in use.
+fn find(worker: &Worker, endpoint: &Rc<Endpoint>, cluster: &str) -> Option<(Rc<Cluster>, Place, usize)> {
+    let view = worker.view();
+    let at = view.clusters.iter().position(|now| now.config.name == cluster)?;
+    let cluster = view.clusters.get(at)?;
+    let index = cluster.endpoints.iter().position(|now| Rc::ptr_eq(now, endpoint))?;
+    Some((Rc::clone(cluster), Place { revision: view.config().revision, cluster: at }, index))
 }
 
 /// Up to a tenth more or less, so that endpoints, and proxies, are not all asked at the same moment.

@@ -15,6 +15,7 @@ mod state;
 mod tls;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,6 +70,10 @@ pub struct Endpoint {
     /// How soon it answered this worker.
     ewma: Cell<PeakEwma>,
     dials: Cell<usize>,
+    /// No cluster in use has it any more: connections that come back close.
+    retired: Cell<bool>,
+    /// It is being asked for its health.
+    watched: Cell<bool>,
 }
 
 /// The origin's side of one exchange.
@@ -163,27 +168,26 @@ pub enum Source {
 }
 
 impl Cluster {
-    pub fn new(config: Arc<ClusterConfig>, worker: usize, shared: &Shared) -> Self {
+    /// A cluster in place of `before`: endpoints that are reached as they were there are the same, with their pools.
+    pub fn new(config: Arc<ClusterConfig>, worker: usize, shared: &Shared, before: Option<&Cluster>) -> Self {
+        let mut known = before.filter(|before| before.config.connects_like(&config)).map(Cluster::by_config);
         let endpoints = config.endpoints.iter().map(|endpoint| {
-            let (name, addresses) = describe(endpoint);
-            let counts = shared.endpoint(&config.name, &name);
-            Rc::new(Endpoint {
-                pool: Pool::new(worker, Arc::clone(&counts)),
-                multiplex: Multiplex::default(),
-                spoken: Cell::new(None),
-                shared: counts,
-                name,
-                addresses: RefCell::new(addresses),
-                active: Cell::new(0),
-                ewma: Cell::default(),
-                // Workers start at different places, so that they do not all dial the same endpoint first.
-                dials: Cell::new(worker),
-            })
+            let kept = known.as_mut().and_then(|known| known.get_mut(endpoint)?.pop());
+            kept.unwrap_or_else(|| Rc::new(Endpoint::new(endpoint, &config.name, worker, shared)))
         });
         let endpoints: Vec<_> = endpoints.collect();
         let choice = Choice::new(worker, &endpoints);
         let shared = shared.cluster(&config.name);
         Cluster { config, endpoints, shared, choice }
+    }
+
+    /// Its endpoints by how they are written. What is written twice is there twice.
+    fn by_config(&self) -> HashMap<&EndpointConfig, Vec<Rc<Endpoint>>> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for (config, endpoint) in self.config.endpoints.iter().zip(&self.endpoints) {
+            all.entry(config).or_default().push(Rc::clone(endpoint));
+        }
+        all
     }
 
     /// Takes the addresses of a name into use. Idle connections to addresses that are gone close.
@@ -430,7 +434,7 @@ impl Cluster {
         let endpoint = &self.endpoints[index];
         let request = |ticket| BorrowRequest {
             cluster: dial.place.cluster,
-            generation: dial.place.generation,
+            revision: dial.place.revision,
             endpoint: index,
             borrower: dial.worker.id,
             ticket,
@@ -443,11 +447,43 @@ impl Cluster {
 /// Where a cluster stands, as another worker has to find it.
 #[derive(Clone, Copy)]
 pub struct Place {
-    pub generation: u64,
+    /// Of the configuration: indices mean the same only within one.
+    pub revision: u64,
     pub cluster: usize,
 }
 
 impl Endpoint {
+    fn new(config: &EndpointConfig, cluster: &str, worker: usize, shared: &Shared) -> Endpoint {
+        let (name, addresses) = describe(config);
+        let shared = shared.endpoint(cluster, &name);
+        Endpoint {
+            pool: Pool::new(worker, Arc::clone(&shared)),
+            multiplex: Multiplex::default(),
+            spoken: Cell::new(None),
+            shared,
+            name,
+            addresses: RefCell::new(addresses),
+            active: Cell::new(0),
+            ewma: Cell::default(),
+            // Workers start at different places, so that they do not all dial the same endpoint first.
+            dials: Cell::new(worker),
+            retired: Cell::new(false),
+            watched: Cell::new(false),
+        }
+    }
+
+    /// It is in use no more: what is idle closes now, what is busy after its exchange.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.pool.retain(|_| false);
+        self.multiplex.retain(|_| false);
+    }
+
+    /// Whether somebody has to begin asking for its health. Only the first who asks is told so.
+    pub fn begin_watch(&self) -> bool {
+        !self.watched.replace(true)
+    }
+
     /// Exchanges of this worker that hold a connection to it.
     pub fn active(&self) -> u32 {
         self.active.get()
@@ -490,6 +526,9 @@ impl Upstream {
     /// Gives the connection back after an exchange that left it clean.
     pub fn release(self, cluster: &Cluster, now: Instant) {
         let Upstream { stream, endpoint, mut meta, .. } = self;
+        if endpoint.retired.get() {
+            return;
+        }
         meta.requests += 1;
         endpoint.pool.put(Connection { stream, meta }, &cluster.config.pool, now);
     }

@@ -16,6 +16,8 @@ pub(in crate::config) struct FileCluster {
     pub at: Mark,
     pub name: Option<At<String>>,
     pub endpoints: Option<Vec<FileEndpoint>>,
+    /// Where they come from otherwise.
+    pub discovery: Option<FileDiscovery>,
     pub own: Own,
 }
 
@@ -27,6 +29,15 @@ pub(in crate::config) struct FileEndpoint {
     pub traits: EndpointTraits,
 }
 
+/// Where endpoints come from: the key that says so, and its value.
+#[derive(Debug)]
+pub(in crate::config) struct FileDiscovery {
+    pub key: &'static str,
+    pub value: At<String>,
+}
+
+/// Each says where the endpoints are; a cluster has one of them.
+const SOURCES: &[&str] = &["endpoints", "dns", "srv", "endpoints_file"];
 const ENDPOINT: &str = "HOST:PORT or unix:/path";
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "priority", "zone"];
 const WEIGHT_MAX: u32 = 10_000;
@@ -34,13 +45,20 @@ const PRIORITY_MAX: u32 = 127;
 
 const CLUSTER: Structure = Structure {
     scope: Scope::Cluster,
-    keys: &["name", "endpoints"],
-    later: &[("dns", "list the name as an endpoint: `endpoints: [\"name:port\"]`")],
+    keys: &["name", "endpoints", "dns", "srv", "endpoints_file"],
+    later: &[],
 };
 
 impl Walk<'_> {
     pub(super) fn cluster(&mut self, index: usize, node: &Rc<Node>, path: &str) -> Option<FileCluster> {
-        let mut item = FileCluster { index, at: node.at, name: None, endpoints: None, own: Own::default() };
+        let mut item = FileCluster {
+            index,
+            at: node.at,
+            name: None,
+            endpoints: None,
+            discovery: None,
+            own: Own::default(),
+        };
         // `tls: {}` says that there is TLS.
         if let Some(tls) = entry(node, "tls").filter(|tls| matches!(tls.value.content, Content::Map(_)))
             && entry(&tls.value, "enabled").is_none()
@@ -50,12 +68,34 @@ impl Walk<'_> {
         for (key, path, node) in self.section(node, path, &CLUSTER, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
-                _ => item.endpoints = self.endpoints(&node, &path),
+                "endpoints" => item.endpoints = self.endpoints(&node, &path),
+                "endpoints_file" => {
+                    let value = self.path(&node, &path);
+                    item.discovery = value.map(|value| FileDiscovery { key, value });
+                }
+                _ => {
+                    let value = self.text(&node, &path, "a name");
+                    item.discovery = value.map(|value| FileDiscovery { key, value });
+                }
             }
         }
         self.require(item.name.is_some(), &item.at, path, "name", node);
-        self.require(item.endpoints.is_some(), &item.at, path, "endpoints", node);
+        let mut sources = SOURCES.iter().filter_map(|key| entry(node, key));
+        self.require(sources.next().is_some(), &item.at, path, "endpoints", node);
+        for more in sources {
+            let problem =
+                "only one of `endpoints`, `dns`, `srv` and `endpoints_file` says where endpoints are";
+            let path = format!("{path}.{}", more.key);
+            self.errors.push(ConfigError::new(self.file.place(more.key_at), path, problem));
+        }
         Some(item)
+    }
+
+    /// A file that lists the endpoints of a cluster.
+    pub(in crate::config) fn endpoints_file(&mut self, root: &Rc<Node>) -> Vec<FileEndpoint> {
+        let keys = self.keys(root, "", &["endpoints"], &[]).unwrap_or_default();
+        self.require(!keys.is_empty(), &root.at, "", "endpoints", root);
+        keys.iter().filter_map(|(_, path, node)| self.endpoints(node, path)).flatten().collect()
     }
 
     /// A list of endpoints; one alone is a list of one.

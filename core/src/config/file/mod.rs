@@ -23,7 +23,7 @@ const CLUSTERS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 50_000;
 const ITEMS_MAX: usize = 10_000;
 
-pub(super) use cluster::{FileCluster, FileEndpoint};
+pub(super) use cluster::{FileCluster, FileDiscovery, FileEndpoint};
 pub(super) use listener::{FileClientAuth, FileListener, FileTls};
 pub(super) use policies::FilePolicy;
 pub(super) use route::FileRoute;

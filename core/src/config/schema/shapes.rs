@@ -91,11 +91,14 @@ const CLIENT_AUTH: &[Key] = &[
 
 pub(super) const CLUSTER: &[Key] = &[
     needed("name", TEXT, "What `to` of routes names."),
-    needed(
+    key(
         "endpoints",
         AnyOf(&[TEXT, List(&AnyOf(&[TEXT, Object(ENDPOINT)]))]),
-        "HOST:PORT with an address or a name, or unix:/path.",
+        "HOST:PORT with an address or a name, or unix:/path. A cluster has either this key or one of the next three.",
     ),
+    key("dns", TEXT, "NAME:PORT: each address of the name is an endpoint."),
+    key("srv", TEXT, "The name of a service (DNS SRV): each host and port that it has is an endpoint."),
+    key("endpoints_file", TEXT, "A file with a list `endpoints`, which is watched."),
 ];
 
 const ENDPOINT: &[Key] = &[

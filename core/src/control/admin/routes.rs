@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::guard::{MayWrite, is_read};
 use super::weights;
 use crate::control::lifecycle::{Ask, Control, Phase};
+use crate::stats::labels::endpoint_text;
 use crate::stats::{metrics, report};
 
 /// What a path offers.
@@ -32,6 +33,7 @@ const INDEX: &str = "GET  /ready    200 while the proxy takes traffic, 503 while
                      GET  /stats    the same numbers as JSON, for each worker and summed\n\
                      GET  /config   the configuration in use and the last reload\n\
                      POST /reload   load the configuration file again (admin socket, or token)\n\
+                     GET  /endpoints  the endpoints of each cluster, where they come from, and whether that is stale\n\
                      GET  /weights  the weights of routes with several clusters\n\
                      POST /weights/ROUTE?CLUSTER=WEIGHT&...  change them (admin socket, or token)\n\
                      POST /switch/ROUTE?to=CLUSTER           all requests to one cluster (admin socket, or token)\n\
@@ -53,6 +55,7 @@ pub(super) async fn answer(
         "/config" => Route::Read(show_config),
         "/reload" => Route::Reload,
         "/drain" => Route::Drain,
+        "/endpoints" => Route::Read(show_endpoints),
         "/weights" => Route::Read(weights::show),
         path if let Some(route) = path.strip_prefix("/weights/") => Route::Weights(route.to_owned()),
         path if let Some(route) = path.strip_prefix("/switch/") => Route::Switch(route.to_owned()),
@@ -117,6 +120,26 @@ fn show_config(control: &Control) -> Response<Full<Bytes>> {
         "last_reload": last_reload,
         "config": current.config.to_json(),
     }))
+}
+
+fn show_endpoints(control: &Control) -> Response<Full<Bytes>> {
+    let current = control.generations.current();
+    let clusters = current.config.clusters.iter().map(|cluster| {
+        let endpoints = cluster.endpoints.iter().enumerate().map(|(index, endpoint)| {
+            let traits = cluster.traits(index);
+            json!({
+                "address": endpoint_text(endpoint), "weight": traits.weight,
+                "priority": traits.priority, "zone": traits.zone.as_deref(),
+            })
+        });
+        json!({
+            "name": cluster.name,
+            "from": cluster.discovery.as_ref().map_or("configuration".to_owned(), ToString::to_string),
+            "stale": control.stale(cluster),
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        })
+    });
+    show_json(&json!({ "revision": current.config.revision, "clusters": clusters.collect::<Vec<_>>() }))
 }
 
 async fn reload(asks: &mpsc::Sender<Ask>) -> Response<Full<Bytes>> {

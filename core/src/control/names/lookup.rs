@@ -1,4 +1,4 @@
-//! One question to the system's resolver: both families, with the time to live.
+//! One question to a resolver: the addresses of a name, both families, or the hosts of a service, with the time to live.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -9,8 +9,10 @@ use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 
+use super::services::Service;
 use crate::log_warning;
 
 /// For one server and one attempt.
@@ -25,7 +27,6 @@ pub(in crate::control) enum Servers {
     /// `/etc/hosts`, then what `/etc/resolv.conf` says.
     System,
     /// These, by UDP and TCP, and nothing else.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests until the configuration has a key for it"))]
     These(Vec<SocketAddr>),
 }
 
@@ -50,6 +51,24 @@ impl Lookup {
         let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
         let ttl = found.valid_until().saturating_duration_since(Instant::now());
         Ok((found.iter().collect(), ttl))
+    }
+
+    /// The hosts of a service and for how long they are good (RFC 2782); the error is for a person.
+    pub(super) async fn services(&self, service: &str) -> Result<(Vec<Service>, Duration), String> {
+        let resolver = self.resolver()?;
+        let found = resolver.lookup(service, RecordType::SRV).await.map_err(|error| error.to_string())?;
+        let ttl = found.valid_until().saturating_duration_since(Instant::now());
+        let services = found.answers().iter().filter_map(|record| match &record.data {
+            // A target of "." says that the service is not offered here.
+            RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => Some(Service {
+                host: srv.target.to_ascii().trim_end_matches('.').to_ascii_lowercase(),
+                port: srv.port,
+                priority: srv.priority,
+                weight: srv.weight,
+            }),
+            _ => None,
+        });
+        Ok((services.collect(), ttl))
     }
 
     fn resolver(&self) -> Result<Rc<TokioResolver>, String> {

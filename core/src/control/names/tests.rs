@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::config::ProcessConfig;
+use crate::config::{ClusterConfig, ProcessConfig};
+use crate::stats::labels::endpoint_text;
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
+const SRV: u16 = 33;
 
 /// What the server says to one question.
 #[derive(Clone)]
 enum Answer {
     /// Addresses with this time to live.
     Addresses(Vec<IpAddr>, u32),
+    /// Hosts of a service: priority, weight, port, name.
+    Services(Vec<(u16, u16, u16, &'static str)>, u32),
     /// Name error (NXDOMAIN).
     NoSuchName,
     /// A response code: 2 is SERVFAIL.
@@ -159,6 +163,17 @@ impl Zone {
         };
         match &answer {
             Answer::Addresses(addresses, ttl) => add(addresses, *ttl, &name),
+            Answer::Services(services, ttl) => {
+                for (priority, weight, port, host) in services.iter().filter(|_| kind == SRV) {
+                    let mut data: Vec<u8> = [priority, weight, port]
+                        .into_iter()
+                        .flat_map(|number| number.to_be_bytes())
+                        .collect();
+                    push_name(&mut data, host);
+                    push_record(&mut records, &name, SRV, *ttl, &data);
+                    count += 1;
+                }
+            }
             Answer::NoSuchName => code = 3,
             Answer::Code(other) => code = *other,
             Answer::Chain { length, loops } => {
@@ -235,7 +250,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Server, Rc<Names>, Arc<Stats>) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let (server, stats) = (Server::start(), Stats::new(1));
-        let names = Names::with_servers(stats.clone(), Servers::These(vec![server.address]));
+        let names = Names::new(stats.clone(), Servers::These(vec![server.address]));
         test(server, names, stats).await;
     });
 }
@@ -393,5 +408,86 @@ fn names_that_left_the_configuration_are_asked_for_no_more() {
         // one would have come.
         until("two turns of the new one", || server.questions_for("new.test") >= new + 4).await;
         assert_eq!(server.questions_for("old.test"), old);
+    });
+}
+
+/// A configuration of one cluster whose endpoints are found by this.
+fn discovering(discovery: &DiscoveryConfig) -> Config {
+    let mut config = config(&[]);
+    let cluster =
+        ClusterConfig { discovery: Some(discovery.clone()), ..ClusterConfig::new("found", Vec::new()) };
+    config.clusters = vec![Arc::new(cluster)];
+    config
+}
+
+fn endpoints(names: &Names, discovery: &DiscoveryConfig) -> Vec<String> {
+    let found = names.endpoints(discovery).unwrap_or_default();
+    let show = |(endpoint, traits): &(EndpointConfig, EndpointTraits)| {
+        format!("{} {} {}", endpoint_text(endpoint), traits.weight, traits.priority)
+    };
+    found.iter().map(show).collect()
+}
+
+#[test]
+fn a_service_is_its_hosts_and_a_name_its_addresses() {
+    run(|server, names, _| async move {
+        server.set(
+            "_http._tcp.app.test",
+            Answer::Services(
+                vec![(10, 5, 81, "b.test"), (0, 7, 80, "A.test"), (10, 0, 0, "portless.test")],
+                60,
+            ),
+        );
+        server.set("app.test", Answer::Addresses(vec![v4(2), v4(1)], 60));
+        let service = DiscoveryConfig::Srv { service: "_http._tcp.app.test".to_owned() };
+        let name = DiscoveryConfig::Dns { host: "app.test".to_owned(), port: 8080 };
+        for discovery in [&service, &name] {
+            names.follow_more(&discovering(discovery));
+        }
+        names.tried_all().await;
+        assert_eq!(endpoints(&names, &service), ["a.test:80 7 0", "b.test:81 5 1"]);
+        assert_eq!(endpoints(&names, &name), ["127.0.0.1:8080 1 0", "127.0.0.2:8080 1 0"]);
+    });
+}
+
+#[test]
+fn a_service_that_is_not_offered_any_more_stays_known_and_is_stale() {
+    run(|server, names, stats| async move {
+        let service = DiscoveryConfig::Srv { service: "_http._tcp.app.test".to_owned() };
+        server.set("_http._tcp.app.test", Answer::Services(vec![(0, 1, 80, "a.test")], 1));
+        names.follow(&discovering(&service));
+        names.tried_all().await;
+        assert_eq!((names.stale(&service), names.stale_count()), (None, 0));
+        // A single target of "." says that there is none (RFC 2782), which looks like a mistake.
+        for (times, answer) in [(1, Answer::Services(vec![(0, 0, 80, "")], 1)), (2, Answer::Code(2))] {
+            server.set("_http._tcp.app.test", answer);
+            until("a failure", || stats.process.resolution_failures.get() >= times).await;
+            assert_eq!(endpoints(&names, &service), ["a.test:80 1 0"]);
+            assert!(names.stale(&service).is_some() && names.stale_count() == 1);
+        }
+    });
+}
+
+#[test]
+fn hostile_answers_about_services_give_no_host() {
+    run(|server, names, _| async move {
+        let answers = [
+            Answer::Addresses(vec![v4(1)], 60),
+            Answer::Cut(30),
+            Answer::PointerLoop,
+            Answer::Garbage(vec![0xff; 600]),
+            Answer::OtherName,
+        ];
+        let mut all = Vec::new();
+        for (number, answer) in answers.into_iter().enumerate() {
+            let service = format!("_http._tcp.case{number}.test");
+            server.set(&service, answer);
+            all.push(DiscoveryConfig::Srv { service });
+        }
+        all.iter().for_each(|discovery| names.follow_more(&discovering(discovery)));
+        names.tried_all().await;
+        for discovery in &all {
+            assert_eq!(endpoints(&names, discovery), [""; 0], "{discovery}");
+        }
     });
 }

@@ -134,7 +134,7 @@ impl Copy {
     async fn origin(&self, cluster: &Cluster, head: &RequestHead) -> Option<Origin> {
         let greeting = (!self.greeting.is_empty()).then_some(&self.greeting[..]);
         let asked = Asked::plain(head.method, greeting);
-        let place = Place { generation: self.view.config().generation, cluster: self.cluster };
+        let place = Place { revision: self.view.config().revision, cluster: self.cluster };
         let poolable = forwarding::is_poolable(&cluster.config);
         let source = if poolable { Source::Any } else { Source::Fresh };
         let picked = match source {
