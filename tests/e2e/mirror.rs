@@ -8,6 +8,7 @@ each_driver! {
     a_copy_is_what_was_sent,
     a_copy_over_http2_is_what_was_sent,
     copies_follow_the_share,
+    several_mirrors_get_a_copy_each_by_shares_of_their_own,
     a_mirror_never_delays_or_breaks_a_request,
     only_so_many_copies_are_under_way,
     a_body_that_is_too_long_is_not_copied,
@@ -81,6 +82,45 @@ fn copies_follow_the_share(io: Io) {
         }
         let copies = proxy.stats().sum("ringway_mirrored_requests_total") as usize;
         assert!((least..=most).contains(&copies), "{copies} of 200 at {percent}");
+    }
+}
+
+fn several_mirrors_get_a_copy_each_by_shares_of_their_own(io: Io) {
+    for speaks in EITHER {
+        let (main, all, half, none) = (Origin::ok(), Origin::ok(), Origin::ok(), Origin::ok());
+        let clusters = [("main", &main), ("all", &all), ("half", &half), ("none", &none)];
+        let clusters: Vec<String> = clusters
+            .iter()
+            .map(|(name, origin)| format!("  - {{ name: {name}, endpoints: [\"{}\"] }}\n", origin.address()))
+            .collect();
+        let to = "[{ cluster: all }, { cluster: half, percent: 50 }, { cluster: none, percent: 0 }]";
+        let proxy = Ringway::to(&main)
+            .io(io)
+            .config(format!(
+                "listeners:\n  - {{ name: web, bind: \"127.0.0.1:0\" }}\nclusters:\n{}routes:\n  - name: r\n    \
+                 to: main\n    mirror: {{ to: {to}, requests: 1000 }}\n",
+                clusters.concat()
+            ))
+            .start();
+        for number in 0..200 {
+            let body = if number % 2 == 0 { format!("body {number}") } else { String::new() };
+            assert_eq!(ask(&proxy, speaks, "PUT", "/", &[], body.as_bytes()).status, 200);
+        }
+        let copies = all.wait_for_requests(200);
+        let sent = |requests: &[ringway_tests::Request]| {
+            let mut bodies: Vec<Vec<u8>> = requests.iter().map(|request| request.body.clone()).collect();
+            bodies.sort();
+            bodies
+        };
+        assert_eq!(sent(&copies), sent(&main.requests()), "{speaks:?}");
+        let stats = proxy.wait_for_stats("all copies", |stats| {
+            let made = stats.sum("ringway_mirrored_requests_total");
+            made >= 200.0 && half.requests().len() as f64 == made - 200.0
+        });
+        // 200 draws of one half: outside of this range once in 10^12 runs.
+        let of_half = stats.sum("ringway_mirrored_requests_total") - 200.0;
+        assert!((50.0..=150.0).contains(&of_half), "{of_half}");
+        none.assert_saw_nothing();
     }
 }
 

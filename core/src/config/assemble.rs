@@ -15,7 +15,7 @@ use super::cpus::Host;
 use super::discovery::{DiscoveryConfig, Endpoints};
 use super::endpoints_file;
 use super::error::{ConfigError, Findings, quote};
-use super::file::{At, FileCluster, FileConfig, FileDiscovery, FileListener, FileRoute};
+use super::file::{At, FileCluster, FileConfig, FileDiscovery, FileListener, FileMirror, FileRoute};
 use super::grammar;
 use super::layer::{Layer, Own, View};
 use super::load::place_of;
@@ -25,7 +25,7 @@ use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
 use super::value::Mismatch;
 use super::{
-    ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, ServerNames, Sources, Targets, TcpConfig, built,
+    ClusterConfig, Config, ListenerConfig, MirrorTarget, RouteConfig, ServerNames, Sources, Targets, TcpConfig, built,
 };
 use crate::io::Address;
 use crate::tls::ClientTls;
@@ -279,11 +279,7 @@ impl<'a> Assembly<'a> {
             let name = self.add_name(&mut names, &route.name, &path, index);
             let targets = Arc::new(self.targets(route, clusters));
             self.one_sticky(route, &path);
-            let mirror = route.mirror.as_ref().and_then(|name| {
-                let index =
-                    clusters.find(self.file, format!("{path}.mirror.cluster"), name, self.findings)?;
-                Some((index, route.mirror_ppm.unwrap_or(1_000_000)))
-            });
+            let mirrors = self.mirrors(route, clusters);
             let on = route.listeners.iter().enumerate().filter_map(|(at, listener)| {
                 listeners.find(self.file, format!("{path}.listeners[{at}]"), listener, self.findings)
             });
@@ -301,7 +297,7 @@ impl<'a> Assembly<'a> {
                 hosts,
                 matches: if every { build::every_request() } else { route.matches.clone() },
                 targets,
-                mirror,
+                mirrors,
                 policies,
             };
             let view = View { base: self.base, own: &route.own };
@@ -309,6 +305,19 @@ impl<'a> Assembly<'a> {
             owns.push(route.own.clone());
         }
         (routes, owns)
+    }
+
+    fn mirrors(&mut self, route: &FileRoute, clusters: &Names<'a>) -> Vec<MirrorTarget> {
+        let mut found: Vec<MirrorTarget> = Vec::new();
+        for FileMirror { key, cluster: name, share_ppm } in &route.mirrors {
+            let Some(cluster) = clusters.find(self.file, key.clone(), name, self.findings) else { continue };
+            if found.iter().any(|other| other.cluster == cluster) {
+                let problem = format!("the cluster {} is here twice", quote(&name.value));
+                self.findings.push(ConfigError::new(self.file.place(name.at), key.clone(), problem));
+            }
+            found.push(MirrorTarget { cluster, share_ppm: *share_ppm });
+        }
+        found
     }
 
     fn targets(&mut self, route: &FileRoute, clusters: &Names<'a>) -> Targets {

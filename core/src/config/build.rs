@@ -21,8 +21,8 @@ use super::settings::{Id, Setting};
 use super::{
     AccessLogConfig, AccessLogFormat, AccessLogTarget, Balance, BufferConfig, CidrSet, ClusterConfig,
     EndpointConfig, ForwardedConfig, ForwardedStyle, GrpcRouteConfig, HealthConfig, Http2Config, IoChoice,
-    ListenerConfig, ListenerLimits, MultiplexConfig, PoolConfig, ProcessConfig, ProxyProtocolVersion,
-    RouteConfig, ServerNames, Targets, TcpConfig, UpstreamProtocol,
+    ListenerConfig, ListenerLimits, MirrorTarget, MultiplexConfig, PoolConfig, ProcessConfig,
+    ProxyProtocolVersion, RouteConfig, ServerNames, Targets, TcpConfig, UpstreamProtocol,
 };
 use crate::access_log;
 use crate::io::Address;
@@ -437,8 +437,7 @@ pub(super) struct RouteParts {
     pub hosts: Vec<String>,
     pub matches: Vec<Arc<RouteMatch>>,
     pub targets: Arc<Targets>,
-    /// A cluster and how many of a million requests are copied to it.
-    pub mirror: Option<(usize, u32)>,
+    pub mirrors: Vec<MirrorTarget>,
     pub policies: Vec<PolicyConfig>,
 }
 
@@ -457,7 +456,7 @@ pub(super) fn route(name: String, parts: RouteParts, view: &View<'_>) -> RouteCo
         targets: parts.targets,
         sticky: sticky(view),
         resilience: resilience::build(view).map(Arc::new),
-        mirror: parts.mirror.map(|(cluster, share_ppm)| resilience::mirror(cluster, share_ppm, view)),
+        mirror: resilience::mirror(parts.mirrors, view),
         deadline_header: view.bool(Id::DeadlineHeader),
         timeout: view.duration(Id::RequestTimeout),
         upgrades: view.tokens(Id::Upgrades),

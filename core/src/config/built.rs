@@ -391,7 +391,7 @@ pub struct RouteConfig {
     pub sticky: Option<SplitKey>,
     /// What is done about requests that come to nothing; `None`: no more than what is always safe.
     pub resilience: Option<Arc<ResilienceConfig>>,
-    /// Where copies of requests go.
+    /// Where copies of requests go, if anywhere.
     pub mirror: Option<MirrorConfig>,
     /// Whether origins are told how long they have.
     pub deadline_header: bool,

@@ -238,7 +238,11 @@ pub(super) fn warnings(
     let mut used = vec![false; config.clusters.len()];
     let mut served = vec![false; config.listeners.len()];
     for route in &config.routes {
-        for cluster in route.targets.clusters().chain(route.mirror.as_ref().map(|mirror| mirror.cluster)) {
+        for cluster in route
+            .targets
+            .clusters()
+            .chain(route.mirror.iter().flat_map(|mirror| &mirror.targets).map(|mirror| mirror.cluster))
+        {
             if let Some(used) = used.get_mut(cluster) {
                 *used = true;
             }

@@ -62,7 +62,7 @@ pub use inputs::Inputs;
 pub use layer::{Layer, Origin, Own};
 pub use reference::{Secrets, Variables};
 pub use reload::restart_needed;
-pub use resilience::{MirrorConfig, ResilienceConfig};
+pub use resilience::{MirrorConfig, MirrorTarget, ResilienceConfig};
 pub use schema::schema;
 pub use source::{ConfigSource, Given, LISTEN_DEFAULT};
 pub use target::{TargetConfig, Targets};

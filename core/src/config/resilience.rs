@@ -10,13 +10,11 @@ use super::Config;
 use super::layer::View;
 use super::settings::Id;
 
-/// Copies of a route's requests for another cluster.
+/// Copies of a route's requests for other clusters.
 #[derive(Debug, Clone)]
 pub struct MirrorConfig {
-    /// Index into [`Config::clusters`].
-    pub cluster: usize,
-    /// How many of a million requests are copied.
-    pub share_ppm: u32,
+    /// At least one, and at most 8.
+    pub targets: Vec<MirrorTarget>,
     pub timeout: Duration,
     /// Bytes of a request body that are kept for the copy.
     pub body_bytes_max: usize,
@@ -24,15 +22,23 @@ pub struct MirrorConfig {
     pub requests_max: u32,
 }
 
-/// Builds the mirror of a route: its cluster and share come from the file.
-pub(super) fn mirror(cluster: usize, share_ppm: u32, view: &View<'_>) -> MirrorConfig {
-    MirrorConfig {
-        cluster,
-        share_ppm,
+/// A cluster that copies go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MirrorTarget {
+    /// Index into [`Config::clusters`].
+    pub cluster: usize,
+    /// How many of a million requests are copied.
+    pub share_ppm: u32,
+}
+
+/// Builds the mirrors of a route, if it has any: which these are comes from the file.
+pub(super) fn mirror(targets: Vec<MirrorTarget>, view: &View<'_>) -> Option<MirrorConfig> {
+    (!targets.is_empty()).then(|| MirrorConfig {
+        targets,
         timeout: view.duration(Id::MirrorTimeout),
         body_bytes_max: view.number_as(Id::MirrorBodyBytes),
         requests_max: view.number_as(Id::MirrorRequests),
-    }
+    })
 }
 
 /// Retries of one route.

@@ -131,6 +131,8 @@ pub struct Exchange<'a> {
     tries: RefCell<Option<Box<retry::Tries>>>,
     /// The request is to be copied to the mirror of this route, once its body has been sent.
     mirrored: Cell<Option<&'a RouteConfig>>,
+    /// To which of its mirrors, a bit for each.
+    mirrored_to: Cell<u8>,
     /// The request body has been sent to its end.
     uploaded: Cell<bool>,
     /// Body bytes were taken from the socket, so the request cannot be sent again.
@@ -273,6 +275,7 @@ impl<'a> Exchange<'a> {
             try_deadline: Cell::new(None),
             tries: RefCell::new(None),
             mirrored: Cell::new(None),
+            mirrored_to: Cell::new(0),
             uploaded: Cell::new(received.head.body == BodyLength::Empty),
             body_taken: Cell::new(false),
             ends_with_connection: Cell::new(false),

@@ -27,6 +27,7 @@ pub(super) use cluster::{FileCluster, FileDiscovery, FileEndpoint};
 pub(super) use listener::{FileClientAuth, FileListener, FileTls};
 pub(super) use policies::FilePolicy;
 pub(super) use route::FileRoute;
+pub(super) use route_target::FileMirror;
 
 /// A value with the place where it was written.
 #[derive(Debug, Clone)]

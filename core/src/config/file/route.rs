@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ringway_policies::route::RouteMatch;
 
-use super::route_target::FileTarget;
+use super::route_target::{EVERY_REQUEST, FileMirror, FileTarget};
 use super::{At, FilePolicy, Structure, Walk, entry};
+use crate::config::error::ConfigError;
 use crate::config::layer::Own;
 use crate::config::settings::Scope;
 use crate::config::tree::{Content, Mark, Node};
@@ -21,9 +22,7 @@ pub(in crate::config) struct FileRoute {
     /// Empty: every request.
     pub matches: Vec<Arc<RouteMatch>>,
     pub to: Vec<FileTarget>,
-    pub mirror: Option<At<String>>,
-    /// How many of a million requests are copied to the mirror.
-    pub mirror_ppm: Option<u32>,
+    pub mirrors: Vec<FileMirror>,
     pub policies: Vec<FilePolicy>,
     pub own: Own,
     /// Something in it is wrong: what it matches is not known.
@@ -32,7 +31,17 @@ pub(in crate::config) struct FileRoute {
 
 const ROUTE: Structure = Structure {
     scope: Scope::Route,
-    keys: &["name", "listeners", "hosts", "match", "policies", "to", "mirror.cluster", "mirror.percent"],
+    keys: &[
+        "name",
+        "listeners",
+        "hosts",
+        "match",
+        "policies",
+        "to",
+        "mirror.cluster",
+        "mirror.percent",
+        "mirror.to",
+    ],
     later: &[("rewrite", ""), ("redirect", "")],
 };
 /// Policies that let no request pass.
@@ -48,13 +57,13 @@ impl Walk<'_> {
             hosts: Vec::new(),
             matches: Vec::new(),
             to: Vec::new(),
-            mirror: None,
-            mirror_ppm: None,
+            mirrors: Vec::new(),
             policies: Vec::new(),
             own: Own::default(),
             broken: false,
         };
         let errors_before = self.errors.count();
+        let (mut mirror, mut mirror_ppm) = (None, None);
         for (key, path, node) in self.section(node, path, &ROUTE, &mut item.own)? {
             match key {
                 "name" => item.name = self.name(&node, &path),
@@ -64,8 +73,12 @@ impl Walk<'_> {
                 "hosts" => item.hosts = self.texts(&node, &path, "a host name").unwrap_or_default(),
                 "policies" => item.policies = self.policies(&node, &path),
                 "match" => item.matches = self.matches(&node, &path),
-                "mirror.cluster" => item.mirror = self.text(&node, &path, "the name of a cluster"),
-                "mirror.percent" => item.mirror_ppm = self.mirror_share(&node, &path),
+                "mirror.cluster" => {
+                    let cluster = self.text(&node, &path, "the name of a cluster");
+                    mirror = cluster.map(|cluster| (path, cluster));
+                }
+                "mirror.percent" => mirror_ppm = self.mirror_share(&node, &path),
+                "mirror.to" => item.mirrors = self.mirrors(&node, &path),
                 _ => item.to = self.targets(&node, &path),
             }
         }
@@ -73,11 +86,26 @@ impl Walk<'_> {
         // What always answers needs no cluster.
         let answers = item.policies.iter().any(|policy| ANSWERING.contains(&policy.kind.name));
         self.require(answers || !item.to.is_empty(), &item.at, path, "to", node);
-        if let Some(mirror) =
-            entry(node, "mirror").filter(|mirror| matches!(mirror.value.content, Content::Map(_)))
-        {
-            let path = format!("{path}.mirror");
-            self.require(item.mirror.is_some(), &mirror.key_at, &path, "cluster", &mirror.value);
+        let group = entry(node, "mirror").filter(|group| matches!(group.value.content, Content::Map(_)));
+        if let Some(group) = group {
+            let (path, several) = (format!("{path}.mirror"), entry(&group.value, "to"));
+            self.require(
+                mirror.is_some() || several.is_some(),
+                &group.key_at,
+                &path,
+                "cluster",
+                &group.value,
+            );
+            if let Some(alone) =
+                several.and(entry(&group.value, "cluster").or(entry(&group.value, "percent")))
+            {
+                let problem = "either `cluster` for one mirror, or `to` for several";
+                let path = format!("{path}.{}", alone.key);
+                self.errors.push(ConfigError::new(self.file.place(alone.key_at), path, problem));
+            }
+        }
+        if let Some((key, cluster)) = mirror.filter(|_| item.mirrors.is_empty()) {
+            item.mirrors.push(FileMirror { key, cluster, share_ppm: mirror_ppm.unwrap_or(EVERY_REQUEST) });
         }
         item.broken = self.errors.count() > errors_before;
         Some(item)

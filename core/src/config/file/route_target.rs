@@ -12,6 +12,22 @@ const TARGETS_MAX: usize = 64;
 const TARGET: &[&str] = &["cluster", "weight", "policies"];
 const EXPECTED: &str = "the name of a cluster, or a list of { cluster: NAME, weight: NUMBER }";
 
+/// Mirrors of one route: a byte of the exchange says which of them get a copy.
+const MIRRORS_MAX: usize = 8;
+const MIRROR: &[&str] = &["cluster", "percent"];
+/// Of a million.
+pub(super) const EVERY_REQUEST: u32 = 1_000_000;
+
+/// A cluster that copies of requests go to.
+#[derive(Debug)]
+pub(in crate::config) struct FileMirror {
+    /// The path of the name.
+    pub key: String,
+    pub cluster: At<String>,
+    /// How many of a million requests are copied to it.
+    pub share_ppm: u32,
+}
+
 /// One item of `to`.
 #[derive(Debug)]
 pub(in crate::config) struct FileTarget {
@@ -76,6 +92,24 @@ impl Walk<'_> {
             self.errors.push(error.hint(hint));
         }
         number
+    }
+
+    /// The items of `mirror: { to: [{ cluster: NAME, percent: 5 }, …] }`.
+    pub(super) fn mirrors(&mut self, node: &Rc<Node>, path: &str) -> Vec<FileMirror> {
+        self.each(node, path, MIRRORS_MAX, |walk, _, node, path| {
+            let (mut cluster, mut share_ppm, mut key) = (None, EVERY_REQUEST, String::new());
+            for (name, path, node) in walk.keys(node, path, MIRROR, &[])? {
+                match name {
+                    "cluster" => {
+                        cluster = walk.text(&node, &path, "the name of a cluster");
+                        key = path;
+                    }
+                    _ => share_ppm = walk.mirror_share(&node, &path).unwrap_or(EVERY_REQUEST),
+                }
+            }
+            walk.require(cluster.is_some(), &node.at, path, "cluster", node);
+            Some(FileMirror { key, cluster: cluster?, share_ppm })
+        })
     }
 
     /// A share of requests such as `5` or `0.1%`, in millionths.

@@ -121,6 +121,7 @@ pub(super) const ROUTE: &[Key] = &[
         Field(FieldKind::Percent),
         "The share of requests that is copied; all without this key.",
     ),
+    key("mirror.to", List(&Object(MIRROR)), "Several clusters that copies of requests go to."),
     key("policies", Policies, "For the requests of this route."),
     key("listeners", TEXTS, "The listeners that it is on; all without this key."),
     key(
@@ -129,6 +130,15 @@ pub(super) const ROUTE: &[Key] = &[
         "shop.example.com, or *.example.com for every host below; every host without this key.",
     ),
     key("match", List(&Object(MATCH)), "Any of these; everything without this key."),
+];
+
+const MIRROR: &[Key] = &[
+    needed("cluster", TEXT, ""),
+    key(
+        "percent",
+        Field(FieldKind::Percent),
+        "The share of requests that is copied to it; all without this key.",
+    ),
 ];
 
 const TARGET: &[Key] = &[

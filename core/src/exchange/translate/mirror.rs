@@ -51,21 +51,29 @@ impl Drop for Running {
 }
 
 impl<'a> Exchange<'a> {
-    /// Decides whether there will be a copy, and makes it where the request has no body.
+    /// Decides which mirrors get a copy, each for itself, and makes these where the request has no body.
     pub(in crate::exchange) fn begin_mirror(&self, route: &'a RouteConfig) {
         let Some(config) = &route.mirror else { return };
         // What becomes a tunnel is a conversation: it cannot be held with two.
         let tunnel = self.head.method == Method::Connect
             || self.head.extended_connect
             || self.wanted_protocol(route).is_some();
-        let drawn = (u128::from(self.worker.random()) * 1_000_000) >> 64;
-        if tunnel || drawn >= u128::from(config.share_ppm) {
+        if tunnel {
+            return;
+        }
+        let mut drawn = 0;
+        for (index, target) in config.targets.iter().enumerate() {
+            let wins = (u128::from(self.worker.random()) * 1_000_000) >> 64 < u128::from(target.share_ppm);
+            drawn |= u8::from(wins) << index;
+        }
+        if drawn == 0 {
             return;
         }
         if self.head.body == BodyLength::Empty {
-            self.send_copy(route, config, Vec::new());
+            self.send_copies(route, config, drawn, Vec::new);
         } else {
             self.mirrored.set(Some(route));
+            self.mirrored_to.set(drawn);
         }
     }
 
@@ -74,15 +82,31 @@ impl<'a> Exchange<'a> {
         let Some(route) = self.mirrored.take() else { return };
         let Some(config) = &route.mirror else { return };
         let translated = self.call.as_ref().is_some_and(|call| call.is_translated());
-        match body.whole(config.body_bytes_max).filter(|_| !translated) {
-            Some(pieces) => self.send_copy(route, config, pieces),
-            None => self.worker.stats.exchanges.mirrors_skipped.increment(),
+        let drawn = self.mirrored_to.get();
+        if translated || !body.is_whole(config.body_bytes_max) {
+            self.worker.stats.exchanges.mirrors_skipped.add(u64::from(drawn.count_ones()));
+            return;
+        }
+        self.send_copies(route, config, drawn, || body.replayed());
+    }
+
+    /// Sends a copy to each of the mirrors that were drawn, a bit for each.
+    fn send_copies(
+        &self,
+        route: &RouteConfig,
+        config: &MirrorConfig,
+        drawn: u8,
+        body: impl Fn() -> Vec<BodyPiece>,
+    ) {
+        let targets = config.targets.iter().enumerate();
+        for (_, target) in targets.filter(|(index, _)| drawn >> index & 1 == 1) {
+            self.send_copy(route, config, target.cluster, body());
         }
     }
 
-    fn send_copy(&self, route: &RouteConfig, config: &MirrorConfig, body: Vec<BodyPiece>) {
+    fn send_copy(&self, route: &RouteConfig, config: &MirrorConfig, to: usize, body: Vec<BodyPiece>) {
         let (worker, stats) = (self.worker, &self.worker.stats.exchanges);
-        let Some(cluster) = self.view.clusters.get(config.cluster) else { return };
+        let Some(cluster) = self.view.clusters.get(to) else { return };
         if worker.mirrors.get() >= config.requests_max {
             stats.mirrors_skipped.increment();
             return;
@@ -96,7 +120,7 @@ impl<'a> Exchange<'a> {
         let copy = Copy {
             worker: Rc::clone(worker),
             view: Rc::clone(self.view),
-            cluster: config.cluster,
+            cluster: to,
             timeout: config.timeout,
             head,
             body,

@@ -52,9 +52,8 @@ impl<'a> RequestBody<'a> {
     }
 
     /// The whole body, where all of it was sent, it was kept, and is not longer than this.
-    pub(super) fn whole(&self, bytes_max: usize) -> Option<Vec<BodyPiece>> {
-        let whole = !self.lost && !matches!(self.end, End::Open) && self.sent.len() <= bytes_max;
-        whole.then(|| self.replayed())
+    pub(super) fn is_whole(&self, bytes_max: usize) -> bool {
+        !self.lost && !matches!(self.end, End::Open) && self.sent.len() <= bytes_max
     }
 
     /// What earlier attempts sent.
