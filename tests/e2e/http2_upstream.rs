@@ -1,7 +1,7 @@
 //! Connections to origins that carry many requests at once: how many there are, and what their ends mean for requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use ringway_tests::http2::{Frame, Http2Client, code, kind};
@@ -23,6 +23,7 @@ each_driver! {
     an_idle_connection_closes_after_its_time,
     a_connection_ends_after_its_last_allowed_request,
     auto_finds_out_what_an_origin_speaks,
+    auto_asks_again_whether_an_origin_speaks_http2,
     an_origin_that_speaks_no_http2_is_a_bad_gateway,
     the_proxy_protocol_makes_a_connection_for_each_request,
     two_workers_have_connections_of_their_own,
@@ -364,6 +365,28 @@ fn auto_finds_out_what_an_origin_speaks(io: Io) {
         }
         assert_eq!(origin.connections(), 2, "{manner}: it is asked once");
     }
+}
+
+fn auto_asks_again_whether_an_origin_speaks_http2(io: Io) {
+    let upgraded = Arc::new(AtomicBool::new(false));
+    let speaks_http2 = Arc::clone(&upgraded);
+    let origin = Origin::start(move |conn| {
+        if speaks_http2.load(SeqCst) {
+            if let Some(mut conn) = Http2Conn::accept(conn, &[]) {
+                conn.serve("two");
+            }
+            return;
+        }
+        if conn.request_head().is_some_and(|head| !head.starts_with(b"PRI ")) {
+            conn.reply(200, "one");
+        }
+    });
+    let cluster = "http2: { probe_again: 100ms }";
+    let proxy = Ringway::to(&origin).io(io).cluster("protocol: auto").cluster(cluster).start();
+    assert_eq!(proxy.get("/").body_text(), "one");
+    upgraded.store(true, SeqCst);
+    // Kept connections go on with what they speak; this origin closes them.
+    wait::eventually("HTTP/2", || Some(proxy.get("/")).filter(|response| response.body_text() == "two"));
 }
 
 fn an_origin_that_speaks_no_http2_is_a_bad_gateway(io: Io) {

@@ -414,6 +414,7 @@ fn multiplex(view: &View<'_>) -> MultiplexConfig {
         settings_timeout: view.duration(Id::UpstreamHttp2SettingsTimeout),
         ping_interval: view.duration(Id::UpstreamHttp2PingInterval),
         ping_timeout: view.duration(Id::UpstreamHttp2PingTimeout),
+        probe_again: view.duration(Id::UpstreamHttp2ProbeAgain),
         machine: ConnectionConfig {
             streams_max: view.number_as(Id::UpstreamHttp2Streams),
             stream_window,

@@ -344,6 +344,8 @@ pub struct MultiplexConfig {
     /// Silence after which a PING is sent; zero sends none.
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
+    /// How long `auto` takes HTTP/1.1 for all that an endpoint speaks; zero is for ever.
+    pub probe_again: Duration,
     /// What the state machine of a connection is built with.
     pub machine: ConnectionConfig,
 }

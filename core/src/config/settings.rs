@@ -331,6 +331,8 @@ settings! {
     UpstreamHttp2PingInterval: Cluster "http2.ping_interval" "upstream-http2-ping-interval", Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(DAY), zero: Some("off") }, &[], "0", Reload;
     /// Time for the answer; later, the connection is closed and its requests fail.
     UpstreamHttp2PingTimeout: Cluster "http2.ping_timeout" "upstream-http2-ping-timeout", time(1, HOUR), &[], "10s", Reload;
+    /// How long `protocol: auto` takes an endpoint that spoke HTTP/1.1 for one that speaks nothing else. The next new connection after that asks again.
+    UpstreamHttp2ProbeAgain: Cluster "http2.probe_again" "upstream-http2-probe-again", time_or_unlimited(100, DAY), &[], "10m", Reload;
     /// Whether endpoints are asked for their health with gRPC: `server` asks about the server as a whole, a name about that service.
     HealthGrpc: Cluster "health.grpc" "health-grpc", Kind::Text, &["off", "server"], "off", Reload;
     /// A path that endpoints are asked for, over HTTP, to find out whether they are healthy.

@@ -66,7 +66,7 @@ impl Cluster {
         };
         let secure = upstream.stream.tls().is_some();
         if secure && !has_agreed_on_http2(&upstream) {
-            endpoint.spoken.set(Some(Spoken::Http1));
+            endpoint.speaks(Spoken::Http1);
             return Ok(Some(upstream));
         }
         let Upstream { stream, meta, .. } = upstream;
@@ -75,13 +75,13 @@ impl Cluster {
             self.greeted(&client, dial).await;
         }
         if secure || (client.is_confirmed() && !client.is_closed()) {
-            endpoint.spoken.set(Some(Spoken::Http2));
+            endpoint.speaks(Spoken::Http2);
             if dial.asked.greeting.is_none() {
                 let meta = *meta;
                 multiplex.add(client, meta.address, meta.permit);
             }
         } else {
-            endpoint.spoken.set(Some(Spoken::Http1));
+            endpoint.speaks(Spoken::Http1);
         }
         Ok(None)
     }
@@ -120,7 +120,7 @@ impl Cluster {
             return Ok(upstream);
         }
         if auto {
-            upstream.endpoint.spoken.set(Some(Spoken::Http1));
+            upstream.endpoint.speaks(Spoken::Http1);
         }
         Err(Reason::UpstreamTlsProtocol)
     }

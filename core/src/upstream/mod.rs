@@ -61,8 +61,8 @@ pub struct Endpoint {
     pub pool: Pool,
     /// Connections that carry many requests at once.
     pub multiplex: Multiplex,
-    /// Which protocol it turned out to speak, where the cluster leaves that open.
-    spoken: Cell<Option<Spoken>>,
+    /// Which protocol it turned out to speak and when, where the cluster leaves that open.
+    spoken: Cell<Option<(Spoken, Instant)>>,
     pub shared: Arc<EndpointShared>,
     addresses: RefCell<Rc<[Address]>>,
     /// Exchanges of this worker under way.
@@ -372,7 +372,15 @@ impl Cluster {
         match self.config.protocol {
             UpstreamProtocol::Http1 => Some(Spoken::Http1),
             UpstreamProtocol::Http2 => Some(Spoken::Http2),
-            UpstreamProtocol::Auto => endpoint.spoken.get(),
+            UpstreamProtocol::Auto => {
+                let (spoken, since) = endpoint.spoken.get()?;
+                let again = self.config.multiplex.probe_again;
+                // What spoke HTTP/2 once is found out again when it does not any more.
+                let lasts = spoken == Spoken::Http2
+                    || again.is_zero()
+                    || rt::now().saturating_duration_since(since) < again;
+                lasts.then_some(spoken)
+            }
         }
     }
 
@@ -497,6 +505,11 @@ impl Endpoint {
     /// The hash of its name, by which a cookie finds it again.
     pub fn id(&self) -> u64 {
         ringway_policies::balance::hash::hash(self.name.as_bytes())
+    }
+
+    /// What it turned out to speak.
+    fn speaks(&self, spoken: Spoken) {
+        self.spoken.set(Some((spoken, rt::now())));
     }
 
     fn has_address(&self) -> bool {
