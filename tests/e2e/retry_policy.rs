@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use ringway_tests::certificates::{Authority, Wanted};
 use ringway_tests::either::{EITHER, Speaks, ask, get};
 use ringway_tests::http2_origin::Http2Conn;
+use ringway_tests::temp::TempDir;
+use ringway_tests::tls::server_config;
 use ringway_tests::wait::PATIENCE;
 use ringway_tests::{Io, Origin, Ringway, each_driver};
 
@@ -20,6 +23,8 @@ each_driver! {
     retry_after_is_waited_for,
     retries_never_exceed_their_budget,
     a_retry_that_would_be_late_is_none,
+    a_connection_that_cannot_be_made_is_another_try_whatever_the_method,
+    no_more_retries_are_under_way_than_the_breaker_lets_through,
 }
 
 /// Answers the first `failures` requests by `fail`, and the others with 200 and their body.
@@ -285,5 +290,70 @@ fn a_retry_that_would_be_late_is_none(io: Io) {
         let answer = get(&proxy, speaks, "/");
         assert_eq!(seen.load(Ordering::SeqCst), tries + 1);
         assert_eq!(answer.status, if tries == 0 { 503 } else { 200 });
+    }
+}
+
+fn a_connection_that_cannot_be_made_is_another_try_whatever_the_method(io: Io) {
+    let authority = Authority::new("ca");
+    let directory = TempDir::new();
+    let ca = authority.write(&directory, "ca.pem");
+    let issued = authority.issue(&Wanted::server(&["127.0.0.1"]));
+    for speaks in EITHER {
+        for (on, want) in
+            [("connect_failure", (200, "paid")), ("reset, 5xx", (502, "upstream_tls_handshake"))]
+        {
+            let origin = Origin::start_tls(server_config(&issued, &["http/1.1"], None), |conn| {
+                // The first is closed before its handshake.
+                while conn.index > 0 && conn.request().is_some() {
+                    conn.reply(200, "paid");
+                }
+            });
+            let proxy = to(&origin, false, io, &format!("on: [{on}]"))
+                .cluster(&format!("tls: {{ ca: {} }}", ca.display()))
+                .start();
+            let answer = ask(&proxy, speaks, "POST", "/pay", &[], b"100");
+            let said = if answer.status == 200 { &answer.body } else { &answer.reason };
+            assert_eq!((answer.status, said.as_str()), want, "{speaks:?}");
+            assert_eq!(origin.connections(), 1 + usize::from(want.0 == 200), "{speaks:?}");
+        }
+    }
+}
+
+fn no_more_retries_are_under_way_than_the_breaker_lets_through(io: Io) {
+    for speaks in EITHER {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let tries = AtomicUsize::new(0);
+        let origin = Origin::start(move |conn| {
+            while let Some(request) = conn.request() {
+                if request.target == "/a" && tries.fetch_add(1, Ordering::SeqCst) == 1 {
+                    conn.reached("the retry");
+                    let _ = held.lock().expect("not poisoned").recv();
+                    conn.reply(200, "at last");
+                } else {
+                    conn.reply(503, "failed");
+                }
+            }
+        });
+        let proxy =
+            to(&origin, false, io, "on: [5xx], budget_min: 100").cluster("limits: { retries: 1 }").start();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| get(&proxy, speaks, "/a"));
+            origin.wait_until_reached("the retry");
+            let denied = get(&proxy, speaks, "/b");
+            assert_eq!((denied.status, denied.body.as_str()), (503, "failed"), "{speaks:?}");
+            assert_eq!(origin.requests().iter().filter(|request| request.target == "/b").count(), 1);
+            assert_eq!(proxy.stats().sum("ringway_retries_denied_total"), 1.0);
+            release.send(()).expect("the origin waits");
+            assert_eq!(first.join().expect("an answer").body, "at last");
+        });
+        // It is given back.
+        let again = get(&proxy, speaks, "/b");
+        assert_eq!(again.status, 503);
+        assert_eq!(
+            origin.requests().iter().filter(|request| request.target == "/b").count(),
+            3,
+            "{speaks:?}"
+        );
     }
 }
