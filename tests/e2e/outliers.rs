@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc;
 
+use ringway_tests::http2::Http2Client;
+use ringway_tests::http2_origin::Http2Conn;
 use ringway_tests::{Io, Origin, Ringway, each_driver, wait};
 
 use crate::balancing::{answers, named, origins, ringway};
@@ -13,6 +15,8 @@ each_driver! {
     an_endpoint_that_fails_in_a_row_is_ejected_and_comes_back,
     an_endpoint_that_cannot_be_reached_is_ejected,
     an_endpoint_that_fails_more_than_the_others_is_ejected,
+    statuses_of_calls_in_trailers_count_and_those_that_blame_the_request_do_not,
+    both_copies_of_a_hedged_request_count,
     no_more_than_a_share_is_ejected,
     an_ejection_survives_a_reload,
     a_breaker_lets_through_as_many_requests_as_its_limit,
@@ -97,6 +101,83 @@ fn an_endpoint_that_fails_more_than_the_others_is_ejected(io: Io) {
         proxy.log().iter().any(|line| line.contains("is ejected why=success_rate")).then_some(())
     });
     assert_eq!(answers(&proxy, 10), only("b", 10));
+}
+
+/// An origin of gRPC whose calls end with this status, in trailers or without a body.
+fn grpc_origin(status: &'static str, trailers_only: bool) -> Origin {
+    Origin::start(move |conn| {
+        let Some(mut conn) = Http2Conn::accept(conn, &[]) else { return };
+        while let Some(request) = conn.request() {
+            let head = [(":status", "200"), ("content-type", "application/grpc")];
+            let status = ("grpc-status", status);
+            if trailers_only {
+                conn.headers(request.id, &[head[0], head[1], status], true);
+            } else {
+                conn.headers(request.id, &head, false);
+                conn.data(request.id, &[0, 0, 0, 0, 0], false);
+                conn.headers(request.id, &[status], true);
+            }
+        }
+    })
+}
+
+fn statuses_of_calls_in_trailers_count_and_those_that_blame_the_request_do_not(io: Io) {
+    for (status, trailers_only, counts) in [
+        ("14", false, true),
+        ("14", true, true),
+        ("13", false, true),
+        // INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNIMPLEMENTED: a client can have them at will.
+        ("3", false, false),
+        ("4", false, false),
+        ("12", true, false),
+    ] {
+        let (bad, good) = (grpc_origin(status, trailers_only), grpc_origin("0", false));
+        let settings = "protocol: http2\noutlier: { consecutive_5xx: 3, eject_for: 1h, eject_for_max: 1h, eject_at_most: 50% }";
+        let proxy = ringway(&[(&bad, ""), (&good, "")], settings).io(io).start();
+        let mut client = Http2Client::connect(proxy.address());
+        let mut failed = 0;
+        for _ in 0..12 {
+            let fields = [
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", "/shop.v1.Cart/Get"),
+                (":authority", "test"),
+                ("content-type", "application/grpc"),
+                ("te", "trailers"),
+            ];
+            let id = client.open(&fields, true);
+            let response = client.response(id);
+            let mut all = response.trailers.iter().flatten().chain(&response.fields);
+            let found = all.find(|(name, _)| name == "grpc-status").expect("a status");
+            failed += usize::from(found.1 == status);
+        }
+        assert_eq!(failed, if counts { 3 } else { 6 }, "status {status} trailers only {trailers_only}");
+    }
+}
+
+fn both_copies_of_a_hedged_request_count(io: Io) {
+    // One fails after the delay, so that each request has two copies, and the other answers after that.
+    let (go, wait_for_it) = mpsc::channel::<()>();
+    let (go, wait_for_it) = (std::sync::Mutex::new(go), std::sync::Mutex::new(wait_for_it));
+    let slow = Origin::start(move |conn| {
+        while conn.request().is_some() {
+            // Until the second copy has come.
+            let _ = wait_for_it.lock().expect("not poisoned").recv();
+            conn.reply(503, "failed");
+        }
+    });
+    let spare = Origin::start(move |conn| {
+        while conn.request().is_some() {
+            let _ = go.lock().expect("not poisoned").send(());
+            conn.reply(503, "failed, too");
+        }
+    });
+    let settings = "outlier: { consecutive_5xx: 1, eject_for: 1h, eject_for_max: 1h, eject_at_most: 100% }";
+    let yaml = ringway(&[(&slow, ""), (&spare, ", priority: 1")], settings).yaml();
+    let yaml = yaml.replace("{ name: r, to: all }", "{ name: r, to: all, hedge: { delay: 20ms } }");
+    let proxy = Ringway::to_endpoints([]).config(yaml).io(io).start();
+    assert_eq!(proxy.get("/").status, 503);
+    proxy.wait_for_stats("both to be ejected", |stats| stats.sum("ringway_upstream_ejections_total") == 2.0);
 }
 
 fn no_more_than_a_share_is_ejected(io: Io) {

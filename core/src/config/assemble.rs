@@ -25,7 +25,8 @@ use super::tls::{self, Where};
 use super::tree::{Mark, SourceFile};
 use super::value::Mismatch;
 use super::{
-    ClusterConfig, Config, ListenerConfig, MirrorTarget, RouteConfig, ServerNames, Sources, Targets, TcpConfig, built,
+    ClusterConfig, Config, ListenerConfig, MirrorTarget, RouteConfig, ServerNames, Sources, Targets,
+    TcpConfig, built,
 };
 use crate::io::Address;
 use crate::tls::ClientTls;

@@ -67,6 +67,10 @@ impl<'a> Exchange<'a> {
         }
         if let Some(status) = call.read_head(response, bytes) {
             call.set_status(status);
+            if response.status == 200 {
+                // What is no response of gRPC is one that cannot be understood.
+                self.observe_status(Reason::UpstreamNotGrpc.status());
+            }
             let detail = format!("its HTTP status is {}", response.status);
             return Err(Failure { reason: Reason::UpstreamNotGrpc, detail }.into());
         }

@@ -59,12 +59,19 @@ impl Exchange<'_> {
                 self.pass_interim(response, &bytes)?;
                 continue;
             }
-            self.observe_status(response.status);
+            match &self.call {
+                None => self.observe_status(response.status),
+                Some(call) => self.observe_call_head(call, response, &bytes),
+            }
             self.consider(response, &bytes, rest.as_ref().map_or(0, Chunk::len))?;
             if let Some(call) = &self.call {
                 self.read_call_head(call, response, &bytes, end)?;
             }
-            return Ok(self.pass_response(origin, cluster, response, bytes, end, rest).await?);
+            let ended = self.pass_response(origin, cluster, response, bytes, end, rest).await?;
+            if let Some(status) = self.call.as_ref().filter(|_| !end).and_then(|call| call.status()) {
+                self.observe_call(status);
+            }
+            return Ok(ended);
         }
         Err(Failure { reason: Reason::UpstreamBadResponse, detail: "too many interim responses".to_owned() }
             .into())
