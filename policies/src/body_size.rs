@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ringway_protocols::message::BodyLength;
 
 use crate::fields::{Field, Kind, Need, Problem, Values};
-use crate::policy::{Configure, Denied, Hooks, RequestContext, ResponseContext, Scope, Verdict};
+use crate::policy::{Configure, Denied, Hooks, RequestContext, Scope, Verdict};
 
 pub const HELP: &str = "Bounds the length of the bodies of requests and responses.";
 
@@ -66,14 +66,10 @@ impl Hooks for BodySize {
             }
             narrow(&mut request.changes.body_bytes_max, max);
         }
-        Verdict::Continue
-    }
-
-    fn on_response(&self, response: &mut ResponseContext<'_>) {
-        // Replies of our own are short, and one of them says that the limit was passed.
-        if let (Some(max), Some(_)) = (self.0.response, response.head) {
-            narrow(&mut response.changes.body_bytes_max, max);
+        if let Some(max) = self.0.response {
+            narrow(&mut request.response.body_bytes_max, max);
         }
+        Verdict::Continue
     }
 }
 

@@ -24,6 +24,10 @@ impl HeaderChanges {
 
     /// One more field. What cannot stand in a line is left out of the value.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        if FieldKind::of(name) == FieldKind::StrictTransportSecurity {
+            // There is to be one only (RFC 6797, 7.1).
+            self.remove(name);
+        }
         self.lines.extend_from_slice(name);
         self.lines.extend_from_slice(b": ");
         // A value made of what a client said must not become a line of its own (RFC 9110 5.5).
@@ -46,6 +50,12 @@ impl HeaderChanges {
     /// Lines that were rendered by their author: `name: value\r\n` each.
     pub fn add_lines(&mut self, lines: &[u8]) {
         self.lines.extend_from_slice(lines);
+    }
+
+    /// Those of other lines, `name: value\r\n` each, that are not left out.
+    pub fn kept<'a>(&'a self, lines: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let is_left_out = move |name: &[u8]| self.names.iter().any(|known| is_same_name(known, name));
+        lines.split_inclusive(|byte| *byte == b'\n').filter(move |line| !is_left_out(name_of(line)))
     }
 
     /// Kinds of received fields that are left out.
@@ -72,14 +82,19 @@ impl HeaderChanges {
             return;
         }
         let mut kept = Vec::with_capacity(self.lines.len());
-        for line in self.lines.split_inclusive(|byte| *byte == b'\n') {
-            let end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-            if !is_same_name(line.get(..end).unwrap_or_default(), name) {
-                kept.extend_from_slice(line);
-            }
-        }
+        let lines = self.lines.split_inclusive(|byte| *byte == b'\n');
+        lines.filter(|line| !is_same_name(name_of(line), name)).for_each(|line| kept.extend_from_slice(line));
         self.lines = kept;
     }
+}
+
+/// Whether one of these lines, `name: value\r\n` each, is of that name.
+pub fn has_line(lines: &[u8], name: &[u8]) -> bool {
+    lines.split_inclusive(|byte| *byte == b'\n').any(|line| is_same_name(name_of(line), name))
+}
+
+fn name_of(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == b':').next().unwrap_or_default()
 }
 
 pub use ringway_protocols::message::is_same_name;
@@ -124,6 +139,24 @@ mod tests {
         changes.remove(b"X-B");
         assert_eq!(changes.lines(), b"x_a: 3\r\n");
         assert_eq!(changes.names().len(), 2);
+    }
+
+    #[test]
+    fn there_is_one_line_only_of_what_there_is_to_be_one() {
+        let mut changes = HeaderChanges::default();
+        changes.add(b"strict-transport-security", b"max-age=1");
+        changes.add(b"Strict-Transport-Security", b"max-age=2");
+        assert_eq!(changes.lines(), b"Strict-Transport-Security: max-age=2\r\n");
+        assert!(changes.kinds().contains(FieldKind::StrictTransportSecurity));
+    }
+
+    #[test]
+    fn lines_of_others_are_left_out_by_name() {
+        let mut changes = HeaderChanges::default();
+        changes.set(b"server", b"mine");
+        let lines = b"Server: yours\r\nx-a: 1\r\nserver_: 2\r\n";
+        assert_eq!(changes.kept(lines).collect::<Vec<_>>().concat(), b"x-a: 1\r\nserver_: 2\r\n");
+        assert!(has_line(lines, b"X_A") && !has_line(lines, b"x-b"));
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use ringway_protocols::message::is_same_name;
-
+use crate::changes::{has_line, is_same_name};
 use crate::field_name;
 use crate::fields::{Field, Kind, Need, Problem, Values};
 use crate::header_edits::{self, HeaderEdits, Lines};
@@ -65,10 +64,7 @@ impl Hooks for ResponseHeaders {
 /// Whether the client gets a field of this name, as far as it is known by now.
 fn says(response: &ResponseContext<'_>, name: &[u8]) -> bool {
     let changes = &response.changes.headers;
-    let added = changes.lines().split(|byte| *byte == b'\n').any(|line| {
-        let end = line.iter().position(|byte| *byte == b':').unwrap_or(0);
-        is_same_name(line.get(..end).unwrap_or_default(), name)
-    });
+    let added = has_line(changes.lines(), name);
     let received = response.head.is_some_and(|head| {
         head.fields.iter().any(|field| is_same_name(field.name.of(response.bytes), name))
     });

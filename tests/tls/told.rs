@@ -110,6 +110,28 @@ fn every_response_says_hsts_once(io: Io) {
         assert_eq!(response.status, status);
         assert_eq!(response.fields_named("strict-transport-security"), ["max-age=31536000"], "{status}");
     }
+    // What a policy says of it counts in the place of both, whoever answers, and is said once.
+    let said = "{ response_headers: { add: { strict-transport-security: max-age=7 } } }";
+    let twice = "{ fixed_response: { headers: { strict-transport-security: max-age=8 } } }";
+    for (policies, expected) in [
+        (format!("[{said}]"), "max-age=7"),
+        (format!("[{said}, {said}]"), "max-age=7"),
+        (format!("[{said}, {twice}]"), "max-age=7"),
+        (format!("[{twice}]"), "max-age=8"),
+        ("[{ response_headers: { remove: [strict-transport-security] } }]".to_owned(), "max-age=31536000"),
+        (format!("[{said}, {{ ip_access: {{ deny: [127.0.0.0/8] }} }}]"), "max-age=7"),
+    ] {
+        for hsts in [", hsts: 365d", ""] {
+            let proxy = site.before(io, &origin, hsts).route(&format!("policies: {policies}")).start();
+            let response = site.connect(&proxy).exchange(get(NAME));
+            let found = response.fields_named("strict-transport-security");
+            if hsts.is_empty() && policies.contains("remove") {
+                assert!(found.is_empty(), "{policies}");
+            } else {
+                assert_eq!(found, [expected], "{policies}{hsts}");
+            }
+        }
+    }
     // Without the setting, the origin's own passes.
     let proxy = site.before(io, &origin, "").start();
     let response = site.connect(&proxy).exchange(get(NAME));

@@ -6,7 +6,7 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_policies::changes::ResponseChanges;
+use ringway_policies::compress::Encode;
 use ringway_protocols::http1::{
     self, BodyDecoder, ConnectionField, HeadLimits, HeadProgress, Parsed, ResponseEdits, ResponseError,
 };
@@ -213,11 +213,11 @@ impl Exchange<'_> {
         response: &ResponseHead,
         head: Head,
     ) -> Result<Ended, Failure> {
-        // Boxed, like what few responses need: the state of the usual exchange stays small.
-        let changes = self.response_changes(response.status, Some((response, &head.bytes))).map(Box::new);
+        // First, so that policies are told of the response that the client gets.
         self.check_response_length(response.body)?;
-        if changes.as_ref().is_some_and(|changes| changes.encode.is_some()) {
-            return Box::pin(self.forward_encoded(upstream, cluster, response, head, changes)).await;
+        if let Some(encode) = self.tell_of_response(response.status, Some((response, &head.bytes))) {
+            // Boxed, like what few responses need: the state of the usual exchange stays small.
+            return Box::pin(self.forward_encoded(upstream, cluster, response, head, encode)).await;
         }
         let Head { bytes, mut rest, whole } = head;
         // A client that knows no chunks gets the bare data, ended by the end of the connection.
@@ -229,15 +229,14 @@ impl Exchange<'_> {
         let client_stays = self.client_stays() && !ends_with_connection && !gives_up;
         let mut decoder = BodyDecoder::new(response.body, &relay::response_trailer_limits(cluster));
         // What is to be counted is not spliced past the counter. A length has been looked at already.
-        let counted =
-            self.response_bytes_max.get().is_some() && !matches!(response.body, BodyLength::Exact(_));
+        let counted = self.response_bytes_max().is_some() && !matches!(response.body, BodyLength::Exact(_));
         let mut body = Relay { exchange: self, down, decoder: &mut decoder, unchunk, no_pipe: counted };
         // The first piece of the body goes out with the head.
         let first = match rest.as_mut() {
             Some(chunk) if !unchunk => body.take(chunk)?,
             _ => Chunk::empty(),
         };
-        let parts = self.response_parts(response, &bytes, (first, whole), changes, unchunk, client_stays);
+        let parts = self.response_parts(response, &bytes, (first, whole), unchunk, client_stays);
         self.record.status.set(response.status);
         self.answered.set(true);
         drop(bytes);
@@ -260,11 +259,10 @@ impl Exchange<'_> {
         cluster: &ClusterConfig,
         response: &ResponseHead,
         head: Head,
-        changes: Option<Box<ResponseChanges>>,
+        encode: Encode,
     ) -> Result<Ended, Failure> {
         let Head { bytes, rest, .. } = head;
-        let changes = changes.map(|changes| *changes).unwrap_or_default();
-        let delivered = self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, changes);
+        let delivered = self.deliver_encoded(&upstream.stream, cluster, response, bytes, rest, encode);
         let (left_over, client_stays) = delivered.await?;
         let stays_open = response.keep_alive && response.body != BodyLength::UntilClose;
         Ok(Ended::Response { origin_clean: !left_over && stays_open, client_stays })
@@ -277,22 +275,22 @@ impl Exchange<'_> {
         response: &ResponseHead,
         bytes: &HeadBytes,
         (first, whole): (Chunk, Option<Chunk>),
-        changes: Option<Box<ResponseChanges>>,
         unchunk: bool,
         client_stays: bool,
     ) -> Parts {
         let mut append = std::borrow::Cow::Borrowed(self.hsts_line());
         let mut own = OWN_FIELDS.union(self.hsts_drop());
-        if let Some(changes) = &changes {
-            own = own.union(changes.headers.kinds());
-            append.to_mut().extend_from_slice(changes.headers.lines());
+        let changes = self.response_headers();
+        if let Some(changes) = changes.as_ref().filter(|changes| !changes.is_empty()) {
+            own = own.union(changes.kinds());
+            append.to_mut().extend_from_slice(changes.lines());
         }
         if let Some(line) = self.sticky_line() {
             append.to_mut().extend_from_slice(line.as_bytes());
         }
         let edits = ResponseEdits {
             drop: if unchunk { own.union(KindSet::of(&[FieldKind::TransferEncoding])) } else { own },
-            drop_names: changes.as_ref().map(|changes| changes.headers.names()).unwrap_or_default(),
+            drop_names: changes.as_ref().map(|changes| changes.names()).unwrap_or_default(),
             append: &append,
             connection: match (client_stays, self.head.version) {
                 (false, _) => ConnectionField::Close,
@@ -352,7 +350,7 @@ impl Relay<'_, '_> {
     fn count(&self, bytes: usize) -> Result<(), Failure> {
         let sum = &self.exchange.record.response_body_bytes;
         add(sum, bytes);
-        match self.exchange.response_bytes_max.get() {
+        match self.exchange.response_bytes_max() {
             Some(max) if sum.get() > max => Err(Reason::UpstreamBodyTooLarge.into()),
             _ => Ok(()),
         }

@@ -144,8 +144,6 @@ pub struct Exchange<'a> {
     record: Record,
     /// What is particular to a gRPC call.
     call: Option<Box<Call>>,
-    /// The longest body that a policy lets the origin send.
-    response_bytes_max: Cell<Option<u64>>,
     /// Where there are policies to ask.
     policies: RefCell<Option<Box<PolicyState>>>,
 }
@@ -300,7 +298,6 @@ impl<'a> Exchange<'a> {
                 request_id: RefCell::new(RequestId::None),
             },
             call: Call::of(received.head, received.bytes),
-            response_bytes_max: Cell::new(None),
             policies: RefCell::new(None),
         }
     }
@@ -420,7 +417,9 @@ impl<'a> Exchange<'a> {
 
     /// Whether the client may send another request on its connection, as far as the request decides it.
     fn client_stays(&self) -> bool {
-        self.head.keep_alive && !self.last_of_connection && !self.worker.is_draining()
+        // What comes behind a CONNECT that was refused may have been meant for the tunnel (RFC 9931).
+        let stays = self.head.keep_alive && self.head.method != Method::Connect;
+        stays && !self.last_of_connection && !self.worker.is_draining()
     }
 
     /// Ends a failed exchange on a connection of HTTP/1: with a local reply where one can still be sent, else by cutting
@@ -462,9 +461,10 @@ impl<'a> Exchange<'a> {
     /// A local reply in the form of HTTP/1.1.
     fn render_reply(&self, failure: Failure, keep_alive: bool) -> Vec<u8> {
         let grpc = self.call.as_ref().map(|call| self.render_call_reply(call, &failure));
+        self.tell_of_response(self.reply_status(failure.reason), None);
         let mut lines = self.tls_reply_lines(failure.reason);
-        if let Some(changes) = self.response_changes(self.reply_status(failure.reason), None) {
-            lines.extend_from_slice(changes.headers.lines());
+        if let Some(changes) = self.response_headers() {
+            lines.extend_from_slice(changes.lines());
         }
         let reply = reply::LocalReply {
             failure,

@@ -1,5 +1,6 @@
 //! The policies of an exchange: asked before an origin is, told of the response, and of the end.
 
+use std::cell::Ref;
 use std::future::poll_fn;
 use std::io::Write;
 use std::pin::pin;
@@ -8,7 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringway_policies::captures::Captures;
-use ringway_policies::changes::{RequestChanges, ResponseChanges};
+use ringway_policies::changes::{HeaderChanges, RequestChanges, ResponseChanges};
+use ringway_policies::compress::Encode;
 use ringway_policies::concurrency_limit::Wanted;
 use ringway_policies::policy::{
     CertificateView, Consumer, Denied, EndContext, Policy, Reply, RequestContext, ResponseContext, Verdict,
@@ -18,6 +20,7 @@ use ringway_policies::template::Facts;
 use ringway_protocols::http1::reason_phrase;
 use ringway_protocols::message::{Method, ResponseHead, Version};
 
+use super::secure::says_hsts;
 use super::slots::{Slot, Waiting};
 use super::{Exchange, Failure, Next, RequestId, add};
 use crate::config::{Config, RouteConfig};
@@ -83,7 +86,9 @@ pub(super) struct PolicyState {
     /// What the origin gets.
     pub(super) request: RequestChanges,
     /// What the client gets with whatever response.
-    response: ResponseChanges,
+    pub(super) response: ResponseChanges,
+    /// They have been told of the response.
+    told: bool,
     /// What it holds of concurrency limits.
     slots: Vec<Slot>,
 }
@@ -99,20 +104,39 @@ impl Exchange<'_> {
         self.own_policies().next().is_some()
     }
 
+    /// A request that cannot go on to a route is one for the policies of the proxy and of its listener all the same: who may not
+    /// come in learns nothing of the routes there are, and who asks for what there is not is counted by the limits.
+    ///
+    /// # Errors
+    /// `failure`, unless a policy says something else.
+    pub(super) async fn ask_without_route(
+        &self,
+        failure: Failure,
+        response: &mut ResponseHead,
+    ) -> Result<Next, Failure> {
+        if failure.reason == Reason::NoRoute
+            && self.has_policies()
+            && let Some(next) = self.ask_policies(None, response).await?
+        {
+            return Ok(next);
+        }
+        Err(failure)
+    }
+
     /// Asks the policies of the request one after the other. `Some`: one of them has answered it.
     ///
     /// # Errors
     /// When a policy refuses the request, and when the client goes away or time runs out meanwhile.
     pub(super) async fn ask_policies(
         &self,
-        route: &RouteConfig,
+        route: Option<&RouteConfig>,
         response: &mut ResponseHead,
     ) -> Result<Option<Next>, Failure> {
         self.settle_request_id();
-        let captures = self.captures(route);
+        let captures = route.map(|route| self.captures(route)).unwrap_or_default();
         self.policies.replace(Some(Box::new(PolicyState { captures, ..PolicyState::default() })));
         for policy in self.own_policies() {
-            let verdict = self.ask(policy, route);
+            let verdict = self.ask(policy);
             if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_) | Verdict::DelayedReply(..))
                 && let Some(state) = &mut *self.policies.borrow_mut()
             {
@@ -145,7 +169,7 @@ impl Exchange<'_> {
         RouteTable::captures(wanted, self.route_path(normal_path.as_deref()))
     }
 
-    fn ask(&self, policy: &Policy, route: &RouteConfig) -> Verdict {
+    fn ask(&self, policy: &Policy) -> Verdict {
         let mut state = self.policies.borrow_mut();
         let Some(state) = &mut *state else { return Verdict::Continue };
         let normal_path = self.normal_path.borrow();
@@ -156,7 +180,7 @@ impl Exchange<'_> {
             path: normal_path.as_deref().unwrap_or_else(|| self.head.path_of(self.bytes)),
             client: self.client_ip.get(),
             listener: &self.listener.name,
-            route: &route.name,
+            route: self.route_name(),
             captures: &state.captures,
             now: self.policy_now(),
             unix_secs: self.unix_secs(),
@@ -170,25 +194,32 @@ impl Exchange<'_> {
         })
     }
 
-    /// Tells the policies that have passed the request of its response, and takes what they want changed in it. `head`:
-    /// what was received; `None` for a reply of our own.
-    pub(super) fn response_changes(
+    /// Tells the policies that have passed the request of its response, in reverse order and once. What they want changed in
+    /// its head is then in [`Self::response_headers`]; how its body is to be encoded, if it is, comes back. `head`: what was
+    /// received; `None` for a reply of our own.
+    pub(super) fn tell_of_response(
         &self,
         status: u16,
         head: Option<(&ResponseHead, &[u8])>,
-    ) -> Option<ResponseChanges> {
-        let changes = self.policy_changes(status, head);
-        if !self.explaining.get() {
-            return changes;
+    ) -> Option<Encode> {
+        let encode = self.tell_policies(status, head);
+        if self.explaining.get() {
+            // There may be no policies that have something to say.
+            let mut headers =
+                std::mem::take(&mut self.policies.borrow_mut().get_or_insert_default().response.headers);
+            self.explain_in(&mut headers);
+            self.policies.borrow_mut().get_or_insert_default().response.headers = headers;
         }
-        let mut changes = changes.unwrap_or_default();
-        self.explain_in(&mut changes.headers);
-        Some(changes)
+        encode
     }
 
-    fn policy_changes(&self, status: u16, head: Option<(&ResponseHead, &[u8])>) -> Option<ResponseChanges> {
+    fn tell_policies(&self, status: u16, head: Option<(&ResponseHead, &[u8])>) -> Option<Encode> {
         let mut state = self.policies.borrow_mut();
         let state = state.as_mut()?;
+        // A reply of ours in the place of a response that turned out to be broken gets what that one would have got.
+        if std::mem::replace(&mut state.told, true) {
+            return None;
+        }
         let normal_path = self.normal_path.borrow();
         let request_id = self.record.request_id.borrow();
         let facts = Facts {
@@ -205,9 +236,9 @@ impl Exchange<'_> {
             consumer: state.consumer.as_deref(),
         };
         let policies = self.own_policies();
+        let not_asked = policies.clone().count().saturating_sub(state.passed);
         let (now, unix_secs) = (self.policy_now(), self.unix_secs());
-        let passed: Vec<&Policy> = policies.take(state.passed).collect();
-        for policy in passed.into_iter().rev() {
+        for policy in policies.rev().skip(not_asked) {
             policy.on_response(&mut ResponseContext {
                 status,
                 head: head.map(|(head, _)| head),
@@ -218,8 +249,18 @@ impl Exchange<'_> {
                 changes: &mut state.response,
             });
         }
-        self.response_bytes_max.set(state.response.body_bytes_max);
-        Some(std::mem::take(&mut state.response))
+        state.response.encode.take()
+    }
+
+    /// What policies change in the head that goes to the client, once they have been told of it.
+    pub(super) fn response_headers(&self) -> Option<Ref<'_, HeaderChanges>> {
+        let policies = self.policies.borrow();
+        Ref::filter_map(policies, |state| state.as_ref().map(|state| &state.response.headers)).ok()
+    }
+
+    /// The longest body that policies let the origin send.
+    pub(super) fn response_bytes_max(&self) -> Option<u64> {
+        self.policies.borrow().as_ref().and_then(|state| state.response.body_bytes_max)
     }
 
     /// The longest body that is taken from the client: as the listener says, or a policy that says less.
@@ -289,14 +330,21 @@ impl Exchange<'_> {
         if let Some(denied) = reply.denied {
             self.record.reason.set(Some(denied.into()));
         }
-        let changes = self.response_changes(reply.status, None).unwrap_or_default();
+        self.tell_of_response(reply.status, None);
         let keep = self.client_stays() && (self.uploaded.get() || self.discard_received_body());
         let mut out = rt::take_vec();
         // Writing to a vector cannot fail.
         let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, reason_phrase(reply.status));
-        out.extend_from_slice(&reply.lines);
-        out.extend_from_slice(changes.headers.lines());
-        out.extend_from_slice(self.hsts_line());
+        match self.response_headers() {
+            Some(changes) => {
+                changes.kept(&reply.lines).for_each(|line| out.extend_from_slice(line));
+                out.extend_from_slice(changes.lines());
+            }
+            None => out.extend_from_slice(&reply.lines),
+        }
+        if !says_hsts(&reply.lines) {
+            out.extend_from_slice(self.hsts_line());
+        }
         reply::push_date(&mut out);
         // RFC 9110 8.6: these have no body, and must not have a length.
         let bodiless = matches!(reply.status, 204 | 304);

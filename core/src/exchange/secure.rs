@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use ringway_policies::changes;
 use ringway_protocols::authority;
 use ringway_protocols::message::{FieldKind, KindSet, RequestHead};
 
@@ -59,9 +60,12 @@ impl Exchange<'_> {
         }
     }
 
-    /// The line that tells browsers to come back with TLS only, or nothing. It means nothing without TLS (RFC 6797, 7.2).
+    /// The line that tells browsers to come back with TLS only, or nothing. It means nothing without TLS (RFC 6797, 7.2), and
+    /// there is to be one only (7.1): that of a policy counts.
     pub(super) fn hsts_line(&self) -> &[u8] {
-        self.listener.tls.as_ref().map_or(b"", |tls| tls.hsts_line().as_bytes())
+        let line = self.listener.tls.as_ref().map_or("", |tls| tls.hsts_line());
+        let said = || self.response_headers().is_some_and(|changes| says_hsts(changes.lines()));
+        if line.is_empty() || said() { b"" } else { line.as_bytes() }
     }
 
     /// What is left out of responses for the sake of that line: there is to be one only.
@@ -117,4 +121,9 @@ pub(crate) fn push_https_location(
         lines.extend_from_slice(query.of(bytes));
     }
     lines.extend_from_slice(b"\r\n");
+}
+
+/// Whether one of these lines tells browsers to come back with TLS only.
+pub(super) fn says_hsts(lines: &[u8]) -> bool {
+    changes::has_line(lines, b"strict-transport-security")
 }

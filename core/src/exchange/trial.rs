@@ -78,14 +78,19 @@ impl<'a> Exchange<'a> {
         {
             return Ok(Step::Ended(next));
         }
-        let (route, cluster) = self.begin()?;
+        let (route, cluster) = match self.begin() {
+            Ok(begun) => begun,
+            Err(failure) => {
+                return Box::pin(self.ask_without_route(failure, response)).await.map(Step::Ended);
+            }
+        };
         if self.may_answer(Some(route))
             && let Some(next) = Box::pin(self.answer_for_grpc(Some(route), response)).await
         {
             return Ok(Step::Ended(next));
         }
         if self.has_policies()
-            && let Some(next) = Box::pin(self.ask_policies(route, response)).await?
+            && let Some(next) = Box::pin(self.ask_policies(Some(route), response)).await?
         {
             return Ok(Step::Ended(next));
         }

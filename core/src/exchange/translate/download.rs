@@ -4,8 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_policies::changes::ResponseChanges;
-use ringway_policies::compress::Encoder;
+use ringway_policies::compress::{Encode, Encoder};
 use ringway_protocols::grpc::Form;
 use ringway_protocols::http1::{self, BodyDecoder, ConnectionField, ResponseEdits};
 use ringway_protocols::message::{BodyLength, FieldKind, KindSet, ResponseHead, Version};
@@ -87,13 +86,13 @@ impl Exchange<'_> {
         end: bool,
         rest: Option<Chunk>,
     ) -> Result<Ended, Failure> {
-        let mut changes =
-            self.response_changes(response.status, Some((response, &bytes))).unwrap_or_default();
+        // First, so that policies are told of the response that the client gets.
         self.check_response_length(response.body)?;
+        let encode = self.tell_of_response(response.status, Some((response, &bytes)));
         let framed = response.body;
-        let encoder = self.begin_encoding(response, &bytes, &mut changes, end);
-        let (sink, client_stays) = self.send_head(response, &bytes, end, &changes)?;
-        drop((bytes, changes));
+        let encoder = encode.and_then(|encode| self.begin_encoding(response, &bytes, encode, end));
+        let (sink, client_stays) = self.send_head(response, &bytes, end)?;
+        drop(bytes);
         let from = match origin {
             Origin::Http1(upstream) => Arriving::Http1(&upstream.stream, framed, rest),
             Origin::Http2(origin) => Arriving::Http2(&origin.stream),
@@ -159,14 +158,14 @@ impl Exchange<'_> {
         response: &ResponseHead,
         bytes: HeadBytes,
         rest: Option<Chunk>,
-        mut changes: ResponseChanges,
+        encode: Encode,
     ) -> Result<(bool, bool), Failure> {
         let end = is_empty(response.body);
         // A copy: the caller still asks how the origin framed it.
         let mut head = response.clone();
-        let encoder = self.begin_encoding(&mut head, &bytes, &mut changes, end);
-        let (sink, client_stays) = self.send_head(&head, &bytes, end, &changes)?;
-        drop((bytes, changes));
+        let encoder = self.begin_encoding(&mut head, &bytes, encode, end);
+        let (sink, client_stays) = self.send_head(&head, &bytes, end)?;
+        drop(bytes);
         let from = Arriving::Http1(upstream, response.body, rest);
         let left_over = self.deliver(from, cluster, head.status, sink, end, encoder).await?;
         Ok((left_over, client_stays))
@@ -217,12 +216,15 @@ impl Exchange<'_> {
         response: &ResponseHead,
         bytes: &[u8],
         end: bool,
-        changes: &ResponseChanges,
     ) -> Result<(Sink<'_>, bool), Failure> {
         let mut append = Vec::new();
-        let drop = self.response_edits(end, &mut append).union(changes.headers.kinds());
-        append.extend_from_slice(changes.headers.lines());
-        let drop_names = changes.headers.names();
+        let mut drop = self.response_edits(end, &mut append);
+        let changes = self.response_headers();
+        if let Some(changes) = &changes {
+            drop = drop.union(changes.kinds());
+            append.extend_from_slice(changes.lines());
+        }
+        let drop_names = changes.as_ref().map(|changes| changes.names()).unwrap_or_default();
         match self.client {
             Client::Http2(stream) => {
                 let edits = ResponseEdits { drop, drop_names, append: &append, ..ResponseEdits::default() };
@@ -295,7 +297,7 @@ impl Exchange<'_> {
 
     /// A response that says it is longer than a policy allows is refused before its head goes on.
     pub(in crate::exchange) fn check_response_length(&self, body: BodyLength) -> Result<(), Failure> {
-        match (body, self.response_bytes_max.get()) {
+        match (body, self.response_bytes_max()) {
             (BodyLength::Exact(length), Some(max)) if length > max => {
                 Err(Reason::UpstreamBodyTooLarge.into())
             }
@@ -305,7 +307,7 @@ impl Exchange<'_> {
 
     /// One that does not is cut off where it becomes too long.
     pub(super) fn check_response_bytes(&self, bytes: u64) -> Result<(), Cut> {
-        match self.response_bytes_max.get() {
+        match self.response_bytes_max() {
             Some(max) if bytes > max => Err(Cut::TooLarge),
             _ => Ok(()),
         }

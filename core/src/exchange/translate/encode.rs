@@ -4,8 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_policies::changes::ResponseChanges;
-use ringway_policies::compress::{self, Encoder};
+use ringway_policies::compress::{self, Encode, Encoder};
 use ringway_protocols::message::{BodyLength, FramingRewrite, Method, ResponseHead};
 
 use super::source::Source;
@@ -15,16 +14,14 @@ use crate::http2::BodyPiece;
 use crate::io::{self as rt, Chunk};
 
 impl Exchange<'_> {
-    /// Makes the head that of a compressed body, where a policy wants one. `end`: there is no body. `None`: what follows
-    /// the head passes as it is.
+    /// Makes the head that of a compressed body. `end`: there is no body. `None`: what follows the head passes as it is.
     pub(super) fn begin_encoding(
         &self,
         response: &mut ResponseHead,
         bytes: &[u8],
-        changes: &mut ResponseChanges,
+        encode: Encode,
         end: bool,
     ) -> Option<Encoder> {
-        let encode = changes.encode.take()?;
         // Messages of gRPC have a compression of their own; and what is empty would only get longer.
         if self.call.is_some() || end && self.head.method != Method::Head {
             return None;
@@ -32,8 +29,11 @@ impl Exchange<'_> {
         let coding = encode.coding;
         // The head that answers HEAD is that of GET (RFC 9110 9.3.2).
         let encoder = if end { None } else { Some(Encoder::new(encode).ok()?) };
-        compress::edit_head(&mut changes.headers, coding, response, bytes);
-        changes.headers.remove(b"content-length");
+        if let Some(policies) = &mut *self.policies.borrow_mut() {
+            let headers = &mut policies.response.headers;
+            compress::edit_head(headers, coding, response, bytes);
+            headers.remove(b"content-length");
+        }
         if !end && response.body != BodyLength::Chunked {
             response.body = BodyLength::Chunked;
             response.framing_rewrite = FramingRewrite::Chunked;
