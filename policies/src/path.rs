@@ -4,26 +4,30 @@
 //! `//admin`. So a path is brought into one normal form before any route or policy sees it, that form is what the
 //! origin gets, and spellings whose meaning depends on who reads them are refused:
 //!
-//! | in the path | becomes |
-//! |---|---|
-//! | percent-encoded letters, digits, `-._~` | the character (RFC 3986 6.2.2.2) |
-//! | other percent-encodings | upper-case digits (RFC 3986 6.2.2.1), never decoded |
-//! | `//` | `/` |
-//! | segments `.` and `..`, written plainly | resolved (RFC 3986 5.2.4); above the root: refused |
-//! | `.` and `..` that are encoded, or that have parameters (`..;x`) | refused |
-//! | `;parameters` | sent; a prefix matches the segment without them, and `%3B` counts as `;` there |
-//! | a segment of parameters only (`/;x/`) | refused |
-//! | `%2F` | refused, or kept and matched as `/` ([`PathRules::encoded_slash`]) |
-//! | `\`, `%5C`, encoded controls and NUL, bad encodings, overlong UTF-8 | refused |
-//! | `%25` before the digits of a plain character, `/`, `\`, `;`, `%` or a control (encoded twice) | refused |
+//! | in the path | becomes | or, by [`PathRules`] |
+//! |---|---|---|
+//! | percent-encoded letters, digits, `-._~` | the character (RFC 3986 6.2.2.2) | refused |
+//! | other percent-encodings | upper-case digits (RFC 3986 6.2.2.1), never decoded | |
+//! | `//` | `/` | refused, or kept and matched as `/` |
+//! | segments `.` and `..`, written plainly | resolved (RFC 3986 5.2.4); above the root: refused | refused |
+//! | `.` and `..` that are encoded, or that have parameters (`..;x`) | refused | |
+//! | `;parameters` | sent; a prefix matches the segment without them, and `%3B` counts as `;` there | refused |
+//! | a segment of parameters only (`/;x/`) | refused | |
+//! | `%2F` | refused | kept and matched as `/`, or decoded before everything else |
+//! | `\`, `%5C`, encoded controls and NUL, bad encodings, overlong UTF-8 | refused | |
+//! | `%25` before the digits of a plain character, `/`, `\`, `;`, `%` or a control (encoded twice) | refused | |
 //!
 //! Letters keep their case: paths are case-sensitive (RFC 9110 4.2.3), and so are prefixes. The query is not
 //! looked at.
 
-/// What is left to the operator.
+/// What is left to the operator. Whatever is chosen, no path is matched as another one than an origin may take it for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PathRules {
     pub encoded_slash: EncodedSlash,
+    pub repeated_slashes: RepeatedSlashes,
+    pub dot_segments: DotSegments,
+    pub encoded_unreserved: EncodedUnreserved,
+    pub parameters: Parameters,
 }
 
 /// What is done about `%2F`, which origins take for `/` or for a character of a name.
@@ -33,6 +37,44 @@ pub enum EncodedSlash {
     Refuse,
     /// Sent as it is, and matched as the `/` that it may become.
     Keep,
+    /// A slash like any other, before anything else is looked at.
+    Decode,
+}
+
+/// What is done about `//`, which most origins take for `/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RepeatedSlashes {
+    #[default]
+    Merge,
+    Refuse,
+    /// Sent as it is, and matched as `/`. Those at the start are merged all the same: `//name` is a host to who follows it
+    /// (RFC 3986 4.2).
+    Keep,
+}
+
+/// What is done about the segments `.` and `..`. They are never sent: who resolves them decides what is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DotSegments {
+    #[default]
+    Resolve,
+    Refuse,
+}
+
+/// What is done about percent-encoded letters, digits and `-._~`, which no client has to encode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EncodedUnreserved {
+    #[default]
+    Decode,
+    Refuse,
+}
+
+/// What is done about `;parameters`, which some origins cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parameters {
+    /// Sent as they are, and not matched.
+    #[default]
+    Keep,
+    Refuse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +96,17 @@ pub enum PathError {
     InvalidEncoding,
     EncodedControl,
     EncodedSlash,
+    /// A letter, digit or `-._~` that is encoded.
+    EncodedUnreserved,
+    RepeatedSlash,
     Backslash,
+    /// `.` or `..`, written plainly.
+    DotSegment,
     /// `.` or `..` that is encoded, has parameters, or stands between encoded slashes.
     HiddenDotSegment,
     /// `..` that leaves the root.
     AboveRoot,
+    Parameters,
     /// Parameters without a segment, which hides an empty one.
     EmptySegment,
     OverlongEncoding,
@@ -129,17 +177,26 @@ const CLASS: [Class; 256] = {
 #[cold]
 fn normalise(path: &[u8], rules: PathRules, out: &mut Vec<u8>) -> Result<PathVerdict, PathError> {
     out.clear();
-    let Some(rest) = path.strip_prefix(b"/") else { return Err(PathError::NotAbsolute) };
-    let mut segments = rest.split(|b| *b == b'/').peekable();
+    let with_slashes = if rules.encoded_slash == EncodedSlash::Decode { decode_slashes(path) } else { None };
+    if !path.starts_with(b"/") {
+        return Err(PathError::NotAbsolute);
+    }
+    let received = with_slashes.as_deref().unwrap_or(path);
+    let mut segments = received.get(1..).unwrap_or_default().split(|b| *b == b'/').peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         let start = out.len();
         out.push(b'/');
         let hidden = push_segment(segment, rules, out)?;
         match out.get(start + 1..).unwrap_or_default() {
-            // An empty segment is only kept at the end, where it makes the path a directory.
-            b"" if !last => out.truncate(start),
+            // At the end it makes the path a directory.
+            b"" if !last => match rules.repeated_slashes {
+                RepeatedSlashes::Refuse => return Err(PathError::RepeatedSlash),
+                RepeatedSlashes::Keep if start > 0 => {}
+                _ => out.truncate(start),
+            },
             b"." | b".." if hidden => return Err(PathError::HiddenDotSegment),
+            b"." | b".." if rules.dot_segments == DotSegments::Refuse => return Err(PathError::DotSegment),
             b"." => {
                 out.truncate(start);
                 if last {
@@ -154,7 +211,7 @@ fn normalise(path: &[u8], rules: PathRules, out: &mut Vec<u8>) -> Result<PathVer
                     out.push(b'/');
                 }
             }
-            written => check_parts(written)?,
+            written => check_parts(written, rules)?,
         }
     }
     Ok(if out == path { PathVerdict::Unchanged } else { PathVerdict::Normalised })
@@ -172,6 +229,9 @@ fn push_segment(segment: &[u8], rules: PathRules, out: &mut Vec<u8>) -> Result<b
                 rest = after.get(2..).unwrap_or_default();
                 check_encoded(value, rest, rules)?;
                 if is_unreserved(value) {
+                    if rules.encoded_unreserved == EncodedUnreserved::Refuse {
+                        return Err(PathError::EncodedUnreserved);
+                    }
                     encoded_dot |= value == b'.';
                     out.push(value);
                 } else {
@@ -191,6 +251,7 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
         0..0x20 | 0x7f => Err(PathError::EncodedControl),
         b'\\' => Err(PathError::Backslash),
         b'/' if rules.encoded_slash == EncodedSlash::Refuse => Err(PathError::EncodedSlash),
+        b';' if rules.parameters == Parameters::Refuse => Err(PathError::Parameters),
         // Two to four bytes where UTF-8 has a shorter form: how `/` and `.` once got past checks.
         0xc0 | 0xc1 | 0xe0 | 0xf0 => {
             let next = after.strip_prefix(b"%").map(decoded);
@@ -206,11 +267,29 @@ fn check_encoded(value: u8, after: &[u8], rules: PathRules) -> Result<(), PathEr
     }
 }
 
+/// The path with every `%2F` as a slash, where it has any.
+fn decode_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    let is_slash = |triple: &[u8]| matches!(triple, b"%2F" | b"%2f");
+    path.windows(3).any(is_slash).then(|| {
+        let mut decoded = Vec::with_capacity(path.len());
+        let mut rest = path;
+        while let Some((byte, after)) = rest.split_first() {
+            let slash = rest.get(..3).is_some_and(is_slash);
+            decoded.push(if slash { b'/' } else { *byte });
+            rest = if slash { rest.get(3..).unwrap_or_default() } else { after };
+        }
+        decoded
+    })
+}
+
 /// Checks a segment in normal form: its name before parameters, what encoded slashes separate, and what decoding it
 /// twice would give.
-fn check_parts(segment: &[u8]) -> Result<(), PathError> {
+fn check_parts(segment: &[u8], rules: PathRules) -> Result<(), PathError> {
     if !segment.iter().any(|b| matches!(b, b';' | b'%')) {
         return Ok(());
+    }
+    if rules.parameters == Parameters::Refuse && segment.contains(&b';') {
+        return Err(PathError::Parameters);
     }
     let mut rest = segment;
     while let Some(at) = rest.windows(3).position(|w| w == b"%25") {
@@ -242,13 +321,19 @@ fn check_parts(segment: &[u8]) -> Result<(), PathError> {
 
 /// Whether a path is compared in another form than it is sent in.
 pub(crate) fn needs_match_key(path: &[u8]) -> bool {
-    path.iter().any(|byte| matches!(byte, b';' | b'%'))
+    let mut before = 0;
+    path.iter().any(|byte| {
+        let repeated = *byte == b'/' && before == b'/';
+        before = *byte;
+        repeated || matches!(byte, b';' | b'%')
+    })
 }
 
-/// Gives the bytes that paths of routes are compared with: the path without parameters, `%2F` as `/`.
+/// Gives the bytes that paths of routes are compared with: the path without parameters, `%2F` and `//` as `/`.
 pub(crate) fn match_key(path: &[u8], mut emit: impl FnMut(u8)) {
     let mut rest = path;
     let mut in_parameters = false;
+    let mut before = 0;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         let mut byte = *byte;
@@ -256,7 +341,10 @@ pub(crate) fn match_key(path: &[u8], mut emit: impl FnMut(u8)) {
         if let Some(value @ (b'/' | b';')) = encoded {
             byte = value;
             rest = after.get(2..).unwrap_or_default();
+        } else if byte == b'/' && before == b'/' {
+            continue;
         }
+        before = byte;
         match byte {
             b'/' => {
                 in_parameters = false;

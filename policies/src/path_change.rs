@@ -6,7 +6,7 @@
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use crate::fields::{Field, Kind, Need, Problem, Values};
-use crate::path::{self, EncodedSlash, PathRules, PathVerdict};
+use crate::path::{self, EncodedSlash, PathRules, PathVerdict, RepeatedSlashes};
 use crate::template::{Facts, Place, Template};
 
 pub const PATH: Field = Field {
@@ -189,8 +189,11 @@ impl PathChange {
         if changed.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b"..")) {
             return Err(ChangeError::Ambiguous(path::PathError::HiddenDotSegment));
         }
-        // What was let through with an encoded slash keeps it.
-        let rules = PathRules { encoded_slash: EncodedSlash::Keep };
+        // What was let through with encoded or repeated slashes keeps them.
+        let repeated = from.windows(2).any(|pair| pair == b"//");
+        let repeated_slashes = if repeated { RepeatedSlashes::Keep } else { RepeatedSlashes::Merge };
+        let encoded_slash = EncodedSlash::Keep;
+        let rules = PathRules { encoded_slash, repeated_slashes, ..PathRules::default() };
         let mut normal = Vec::new();
         match path::check_or_normalise(&changed, rules, &mut normal) {
             Ok(_) if !changed.starts_with(b"/") => Err(ChangeError::Ambiguous(path::PathError::NotAbsolute)),
@@ -213,18 +216,24 @@ fn push_pieces(pieces: &[Piece], captures: &Captures<'_>, out: &mut Vec<u8>) {
 }
 
 /// What follows the prefix, from its slash on; `None` where the path does not start with these segments. Segments are
-/// compared as routes do it: without parameters, and `%2F` is a slash.
+/// compared as routes do it: without parameters, and `%2F` and `//` are a slash.
 fn after_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let mut wanted = prefix.iter();
     let mut in_parameters = false;
+    let mut before = 0;
     let mut rest = path;
     loop {
         let (byte, width) = match rest {
             [] => return wanted.next().is_none().then_some(rest),
             [b'%', b'2', b'F' | b'f', ..] => (b'/', 3),
             [b'%', b'3', b'B' | b'b', ..] => (b';', 3),
+            [b'/', after @ ..] if before == b'/' => {
+                rest = after;
+                continue;
+            }
             [byte, ..] => (*byte, 1),
         };
+        before = byte;
         match byte {
             b'/' if wanted.as_slice().is_empty() => return Some(rest),
             b'/' => in_parameters = false,

@@ -116,6 +116,7 @@ fn every_setting_is_read_from_its_flag_its_variable_and_its_key() {
             "200",
             "5xx",
             "any",
+            "refuse",
         ];
         // A token that can be guessed is refused.
         let token = (setting.id == Id::ExplainToken).then_some("a-token-of-many-characters");

@@ -1,5 +1,7 @@
 //! Which cluster a request goes to.
 
+use ringway_tests::http2::{Http2Client, Instead, code};
+use ringway_tests::spellings::{is_admin, read_as_an_origin_might, try_each_of_admin};
 use ringway_tests::{Io, Origin, Ringway, each_driver};
 
 each_driver! {
@@ -7,6 +9,7 @@ each_driver! {
     hosts_are_matched_without_case_port_or_final_dot,
     routes_of_one_listener_are_not_seen_by_another,
     spellings_of_a_path_do_not_escape_their_route,
+    hosts_over_http2_are_matched_the_same_way,
 }
 
 fn named(name: &str) -> Origin {
@@ -90,147 +93,76 @@ fn routes_of_one_listener_are_not_seen_by_another(io: Io) {
     assert_eq!(get(proxy.address_of("side"), "test", "/"), "404");
 }
 
-/// Threat rows 31, 32 and 36: `/admin` belongs to one cluster and all else to another. However it is spelt, a path that
-/// an origin would read as `/admin…` must not reach the other one.
-fn spellings_of_a_path_do_not_escape_their_route(io: Io) {
-    let admin = Origin::ok();
-    let public = Origin::ok();
-    let routes =
-        "  - { name: a, match: [{ path: { prefix: /admin } }], to: admin }\n  - { name: p, to: public }\n";
-    let proxy = ringway(&[("public", &public), ("admin", &admin)], routes).io(io).start();
-    for path in SPELLINGS_OF_ADMIN {
-        let mut client = proxy.connect();
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        let response = client.response();
-        assert!(matches!(response.status, 200 | 400 | 404), "{path}: {}", response.status);
-    }
-    for request in public.requests() {
-        let read = read_as_an_origin_might(&request.target);
-        assert!(!read.iter().any(|path| is_admin(path)), "{} reached the public cluster", request.target);
-    }
-    for request in admin.requests() {
-        let read = read_as_an_origin_might(&request.target);
-        assert!(read.iter().any(|path| is_admin(path)), "{} reached the admin cluster", request.target);
-    }
-}
-
-const SPELLINGS_OF_ADMIN: &[&str] = &[
-    "/admin",
-    "/admin/",
-    "/admin/x",
-    "/admin?x",
-    "/admin;x",
-    "/admin;x/y",
-    "/admin#x",
-    "/admin#.png",
-    "/./admin",
-    "/admin/.",
-    "/admin/..",
-    "/admin/../",
-    "/x/../admin",
-    "/x/../admin/y",
-    "/x/y/../../admin",
-    "//admin",
-    "///admin",
-    "/x//../admin",
-    "/.//admin",
-    "/%61dmin",
-    "/%61%64%6d%69%6e",
-    "/%2561dmin",
-    "/x/%2e%2e/admin",
-    "/x/%2E%2E/admin",
-    "/x/.%2e/admin",
-    "/x/%2e./admin",
-    "/%2e/admin",
-    "/x/..%2fadmin",
-    "/x/..%2Fadmin",
-    "/x%2f..%2fadmin",
-    "/%2fadmin",
-    "/%2Fadmin",
-    "/admin%2f",
-    "/admin%2F..%2fpublic",
-    "/admin/%2e%2e/public",
-    "/admin/../public",
-    "/public/../admin",
-    "/public/%2e%2e/admin",
-    "/x\\..\\admin",
-    "/x/..\\admin",
-    "/\\admin",
-    "/x%5c..%5cadmin",
-    "/x/..%5cadmin",
-    "/%5cadmin",
-    "/admin%00",
-    "/admin%00.png",
-    "/admin%0a",
-    "/admin%0d%0a",
-    "/admin%20",
-    "/admin%23",
-    "/admin%3f",
-    "/admin%3bx",
-    "/x;/../admin",
-    "/x/..;/admin",
-    "/x/..;a=b/admin",
-    "/;/admin",
-    "/ADMIN",
-    "/Admin",
-    "/admin\t",
-    "/..",
-    "/../admin",
-    "/../../admin",
-    "/%c0%ae%c0%ae/admin",
-    "/%ef%bc%8fadmin",
-    "/x/../../admin",
-    "/x/.././admin",
-    "http://test/admin",
-    "http://test//admin",
-    "http://test/x/../admin",
-    "admin",
-    "*admin",
-    "test/admin",
-];
-
-fn is_admin(path: &str) -> bool {
-    path.split('/').nth(1) == Some("admin")
-}
-
-/// The paths for which some origin may take a target: decoded once or twice, dots removed, slashes merged, parameters
-/// cut off, back-slashes turned.
-fn read_as_an_origin_might(target: &str) -> Vec<String> {
-    let path = target.split(['?', '#']).next().unwrap_or_default();
-    let once = decode(path);
-    [path.to_owned(), once]
-        .into_iter()
-        .flat_map(|path| [path.clone(), path.replace('\\', "/")])
-        .map(|path| {
-            let mut kept: Vec<&str> = Vec::new();
-            for segment in path.split('/') {
-                match segment.split([';', '\0']).next().unwrap_or_default() {
-                    "" | "." => {}
-                    ".." => drop(kept.pop()),
-                    plain => kept.push(plain),
+/// Threat rows 42 and 15: `:authority` is what Host is.
+fn hosts_over_http2_are_matched_the_same_way(io: Io) {
+    let shop = named("shop");
+    let more: String = (0..100)
+        .map(|number| format!("  - {{ name: x{number}, hosts: [\"h{number}.test\"], to: shop }}\n"))
+        .collect();
+    for more in ["", more.as_str()] {
+        let routes = format!("  - {{ name: r, hosts: [\"www.shop.test\"], to: shop }}\n{more}");
+        let proxy = ringway(&[("shop", &shop)], &routes).io(io).start();
+        let mut client = Http2Client::connect(proxy.address());
+        client.settled();
+        for (authority, expected) in [
+            ("www.shop.test", Some(200)),
+            ("WWW.Shop.TEST", Some(200)),
+            ("www.shop.test.", Some(200)),
+            ("WWW.SHOP.TEST.:8080", Some(200)),
+            ("www.shop.test..", None),
+            ("shop.test", Some(404)),
+            ("www.shop.test.evil", Some(404)),
+            ("www.shop.test,evil", None),
+            ("evil@www.shop.test", None),
+        ] {
+            let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", authority)];
+            let id = client.open(&fields, true);
+            match client.try_response(id) {
+                Ok(response) if expected.is_none() => {
+                    assert!(matches!(response.status, 400 | 404), "{authority}: {}", response.status);
                 }
-            }
-            format!("/{}", kept.join("/"))
-        })
-        .collect()
-}
-
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::new();
-    let mut index = 0;
-    while index < bytes.len() {
-        let pair = bytes.get(index + 1..index + 3).and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.filter(|_| bytes[index] == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                index += 3;
-            }
-            None => {
-                out.push(bytes[index]);
-                index += 1;
+                Ok(response) => assert_eq!(Some(response.status), expected, "{authority}"),
+                Err(Instead::Reset(code::PROTOCOL_ERROR)) => assert_eq!(expected, None, "{authority}"),
+                other => panic!("{authority}: {other:?}"),
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Threat rows 31, 32 and 36: `/admin` belongs to one cluster and all else to another. However it is spelt and whatever
+/// the settings, a path that an origin would read as `/admin…` must not reach the other one.
+fn spellings_of_a_path_do_not_escape_their_route(io: Io) {
+    let routes =
+        "  - { name: a, match: [{ path: { prefix: /admin } }], to: admin }\n  - { name: p, to: public }\n";
+    for settings in [
+        &[][..],
+        &[("encoded-slash", "keep"), ("repeated-slashes", "keep")],
+        &[("encoded-slash", "decode")],
+        &[
+            ("repeated-slashes", "refuse"),
+            ("dot-segments", "refuse"),
+            ("encoded-unreserved", "refuse"),
+            ("path-parameters", "refuse"),
+        ],
+    ] {
+        let (admin, public) = (Origin::ok(), Origin::ok());
+        let mut ringway = ringway(&[("public", &public), ("admin", &admin)], routes).io(io);
+        for (flag, value) in settings {
+            ringway = ringway.set(flag, value);
+        }
+        let proxy = ringway.start();
+        try_each_of_admin(&proxy, |path, status| {
+            assert!(matches!(status, 200 | 400 | 404), "{path}: {status}");
+        });
+        for request in public.requests() {
+            let read = read_as_an_origin_might(&request.target);
+            assert!(!read.iter().any(|path| is_admin(path)), "{} {settings:?}", request.target);
+        }
+        for request in admin.requests() {
+            let read = read_as_an_origin_might(&request.target);
+            assert!(read.iter().any(|path| is_admin(path)), "{} {settings:?}", request.target);
+        }
+        // With every setting there are spellings that are good, and spellings that are not.
+        assert!(admin.requests().len() >= 6, "{settings:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Paths: the normal form is normal, and no forgiving reader leaves the place that was matched.
 
-use ringway_policies::path::{EncodedSlash, PathRules, PathVerdict, check_or_normalise};
+use ringway_policies::path::{EncodedSlash, PathRules, PathVerdict, RepeatedSlashes, check_or_normalise};
 
 pub(crate) const SEEDS: &[&[u8]] = &[
     b"/",
@@ -14,8 +14,13 @@ pub(crate) const SEEDS: &[&[u8]] = &[
 ];
 
 pub(crate) fn run(data: &[u8]) {
-    for encoded_slash in [EncodedSlash::Refuse, EncodedSlash::Keep] {
-        let rules = PathRules { encoded_slash };
+    let kept = PathRules {
+        encoded_slash: EncodedSlash::Keep,
+        repeated_slashes: RepeatedSlashes::Keep,
+        ..PathRules::default()
+    };
+    let decoded = PathRules { encoded_slash: EncodedSlash::Decode, ..PathRules::default() };
+    for rules in [PathRules::default(), kept, decoded] {
         let mut out = b"left from before".to_vec();
         let Ok(verdict) = check_or_normalise(data, rules, &mut out) else { continue };
         let normal = if verdict == PathVerdict::Normalised { out.clone() } else { data.to_vec() };
@@ -24,7 +29,8 @@ pub(crate) fn run(data: &[u8]) {
         }
         assert_eq!(normal.first(), Some(&b'/'));
         assert!(normal.iter().all(|b| (0x21..0x7f).contains(b) && !b"\\#?".contains(b)), "{normal:?}");
-        assert!(!normal.windows(2).any(|pair| pair == b"//"));
+        let repeated = normal.windows(2).any(|pair| pair == b"//");
+        assert!(!repeated || rules.repeated_slashes == RepeatedSlashes::Keep && !normal.starts_with(b"//"));
         let again = check_or_normalise(&normal, rules, &mut out);
         assert_eq!(again, Ok(PathVerdict::Unchanged), "{}", normal.escape_ascii());
         for segment in decoded_segments(&normal) {

@@ -18,6 +18,7 @@ pub mod peers;
 pub mod plain_codec;
 pub mod process;
 pub mod proxy;
+pub mod spellings;
 pub mod stats;
 pub mod temp;
 pub mod tls;

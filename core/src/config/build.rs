@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ringway_policies::outlier::OutlierRules;
-use ringway_policies::path::{EncodedSlash, PathRules};
+use ringway_policies::path::{
+    DotSegments, EncodedSlash, EncodedUnreserved, Parameters, PathRules, RepeatedSlashes,
+};
 use ringway_policies::policy::PolicyConfig;
 use ringway_policies::route::RouteMatch;
 use ringway_policies::split::SplitKey;
@@ -192,12 +194,7 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             Some(_) => Vec::new(),
             None => view.cidrs(Id::ProxyProtocol),
         },
-        path_rules: PathRules {
-            encoded_slash: match view.word(Id::EncodedSlash) {
-                Some("keep") => EncodedSlash::Keep,
-                _ => EncodedSlash::Refuse,
-            },
-        },
+        path_rules: path_rules(view),
         forwarded: ForwardedConfig {
             style: match view.word(Id::ForwardedStyle) {
                 Some("forwarded") => ForwardedStyle::Forwarded,
@@ -237,6 +234,33 @@ pub(super) fn listener(name: &str, bind: Address, view: &View<'_>) -> ListenerCo
             Some("true") => Some(443),
             Some(_) => None,
             None => Some(view.number_as(Id::RedirectToHttps)),
+        },
+    }
+}
+
+fn path_rules(view: &View<'_>) -> PathRules {
+    PathRules {
+        encoded_slash: match view.word(Id::EncodedSlash) {
+            Some("keep") => EncodedSlash::Keep,
+            Some("decode") => EncodedSlash::Decode,
+            _ => EncodedSlash::Refuse,
+        },
+        repeated_slashes: match view.word(Id::RepeatedSlashes) {
+            Some("keep") => RepeatedSlashes::Keep,
+            Some("refuse") => RepeatedSlashes::Refuse,
+            _ => RepeatedSlashes::Merge,
+        },
+        dot_segments: match view.word(Id::DotSegments) {
+            Some("refuse") => DotSegments::Refuse,
+            _ => DotSegments::Resolve,
+        },
+        encoded_unreserved: match view.word(Id::EncodedUnreserved) {
+            Some("refuse") => EncodedUnreserved::Refuse,
+            _ => EncodedUnreserved::Decode,
+        },
+        parameters: match view.word(Id::PathParameters) {
+            Some("refuse") => Parameters::Refuse,
+            _ => Parameters::Keep,
         },
     }
 }

@@ -176,8 +176,16 @@ settings! {
     TcpIdleTimeout: Listener "tcp.idle_timeout" "tcp-idle-timeout", time(1, 30 * DAY), &[], "1h", Reload;
     /// Peers that must send a PROXY protocol header (v1 or v2): address blocks, `true` for every peer, `false` for none.
     ProxyProtocol: Listener "proxy_protocol" "proxy-protocol", Kind::Cidrs, &["true", "false"], "false", Reload;
-    /// What is done about `%2F` in a path, which some origins take for a slash and others for a character of a name.
-    EncodedSlash: Listener "encoded_slash" "encoded-slash", Kind::Choice, &["refuse", "keep"], "refuse", Reload;
+    /// What is done about `%2F` in a path, which some origins take for a slash and others for a character of a name. Kept, it is sent as it is and matched as a slash; decoded, it is one.
+    EncodedSlash: Listener "encoded_slash" "encoded-slash", Kind::Choice, &["refuse", "keep", "decode"], "refuse", Reload;
+    /// What is done about `//` in a path. Kept, it is sent as it is and matched as one slash; at the start of a path it is merged all the same.
+    RepeatedSlashes: Listener "repeated_slashes" "repeated-slashes", Kind::Choice, &["merge", "refuse", "keep"], "merge", Reload;
+    /// What is done about the segments `.` and `..` of a path. They are never sent.
+    DotSegments: Listener "dot_segments" "dot-segments", Kind::Choice, &["resolve", "refuse"], "resolve", Reload;
+    /// What is done about letters, digits and `-._~` in a path that are percent-encoded.
+    EncodedUnreserved: Listener "encoded_unreserved" "encoded-unreserved", Kind::Choice, &["decode", "refuse"], "decode", Reload;
+    /// What is done about `;parameters` in a path. Kept, they are sent and not matched.
+    PathParameters: Listener "path_parameters" "path-parameters", Kind::Choice, &["keep", "refuse"], "keep", Reload;
     /// Which forwarding headers are written.
     ForwardedStyle: Listener "forwarded.style" "forwarded-style", Kind::Choice, &["x_forwarded", "forwarded", "both", "off"], "x_forwarded", Reload;
     /// Peers whose forwarding headers and request ids are kept; those of all others are replaced.

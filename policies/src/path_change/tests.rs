@@ -54,6 +54,10 @@ fn a_prefix_is_replaced_by_whole_segments() {
         ("/foo", "/xyz", "/foo%3Bv=1/bar", Some("/xyz/bar")),
         ("/foo", "/xyz", "/foo%2Fbar", Some("/xyz%2Fbar")),
         ("/foo/bar", "/xyz", "/foo%2Fbar/z", Some("/xyz/z")),
+        // Slashes that were kept are kept, but at the start, where they would name a host.
+        ("/foo", "/xyz", "/foo//bar", Some("/xyz//bar")),
+        ("/foo/bar", "/xyz", "/foo//bar/z", Some("/xyz/z")),
+        ("/foo", "/", "/foo//bar//z", Some("/bar//z")),
     ] {
         assert_eq!(
             applied(&by_prefix(from, to), path),
