@@ -37,6 +37,16 @@ impl Rules {
     }
 }
 
+/// All of the same path, told apart by a header; the last is the one that is asked for.
+fn tenants(count: usize) -> Rules {
+    let wanted = |n: usize| {
+        let value = if n + 1 == count { "blue".to_owned() } else { format!("tenant-{n}") };
+        let tenant = FieldMatch { name: "x-tenant".to_owned(), value: ValueMatch::Exact(value) };
+        vec![Arc::new(RouteMatch { headers: vec![tenant], ..RouteMatch::prefix("/api") })]
+    };
+    Rules { hosts: vec![Vec::new(); count], matches: (0..count).map(wanted).collect() }
+}
+
 /// What the route of that number matches.
 type Matching = fn(usize) -> RouteMatch;
 
@@ -117,6 +127,12 @@ fn find(c: &mut Criterion) {
                 b.iter(|| table.find(black_box(&request)))
             });
         }
+        let table = tenants(count).table();
+        let request = request(host, items);
+        assert_eq!(table.find(&request).map(|found| found.rule), Some(count - 1));
+        group.bench_function(format!("{count}_routes_of_one_path"), |b| {
+            b.iter(|| table.find(black_box(&request)))
+        });
     }
     group.finish();
 }

@@ -19,6 +19,7 @@
 
 mod explain;
 mod hosts;
+mod index;
 mod matches;
 mod pattern;
 mod slots;
@@ -34,6 +35,7 @@ use crate::captures::Captures;
 use crate::path;
 pub use explain::{Rank, examine, rank};
 pub use hosts::HostTable;
+use index::Index;
 pub use matches::{Clients, FieldMatch, Misfit, PathMatch, RouteMatch, RouteRequest, ValueMatch};
 pub use pattern::Pattern;
 use slots::{Slots, hash_byte, path_seed};
@@ -139,6 +141,8 @@ struct Node {
     hash: u64,
     /// In order of precedence.
     entries: Vec<u32>,
+    /// Where there are many.
+    index: Option<Box<Index>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,13 +265,17 @@ impl RouteTable {
 
     /// The first match of a node that holds.
     fn choose(&self, node: u32, request: &RouteRequest<'_>) -> Option<u32> {
-        let entries = &self.nodes.get(node as usize)?.entries;
-        entries.iter().copied().find(|id| {
+        let Node { entries, index, .. } = self.nodes.get(node as usize)?;
+        let holds = |id: &u32| {
             self.entries.get(*id as usize).is_some_and(|entry| {
                 entry.serves(request.listener)
                     && (entry.plain || entry.wanted.misfit(request, entry.salt()).is_none())
             })
-        })
+        };
+        match index {
+            None => entries.iter().copied().find(holds),
+            Some(index) => index.find(request, |position| entries.get(position).copied().filter(holds)),
+        }
     }
 
     fn node(&self, host: u32, kind: PathKind, hash: u64, text: &[u8]) -> Option<u32> {
@@ -320,7 +328,14 @@ impl RouteTable {
         }
         let id = self.nodes.len() as u32;
         let hash = hash ^ kind.mark();
-        self.nodes.push(Node { host, kind, text: text.clone().into(), hash, entries: Vec::new() });
+        self.nodes.push(Node {
+            host,
+            kind,
+            text: text.clone().into(),
+            hash,
+            entries: Vec::new(),
+            index: None,
+        });
         self.node_slots.insert(hash, id, |id| self.nodes.get(id as usize).map_or(0, |node| node.hash));
         self.paths.get_mut(host as usize)?.add(wanted, text.len(), id);
         Some(id)
@@ -353,6 +368,9 @@ impl RouteTable {
     fn put_in_order(&mut self) {
         for node in &mut self.nodes {
             node.entries.sort_by_key(|id| self.entries.get(*id as usize).map(Entry::precedence));
+            let matches = node.entries.iter().filter_map(|id| self.entries.get(*id as usize));
+            let matches: Vec<_> = matches.map(|entry| &entry.wanted).collect();
+            node.index = Index::build(&matches).map(Box::new);
         }
         for paths in &mut self.paths {
             paths.patterns.sort_by(|(a, _), (b, _)| {

@@ -1,5 +1,6 @@
 //! What a request must have for a match: conditions besides the host, as values that are tested and shown.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -209,29 +210,12 @@ impl RouteMatch {
 }
 
 impl FieldMatch {
-    /// Several lines of one name are one list (RFC 9110 5.2).
     fn fits_header(&self, head: &RequestHead, bytes: &[u8]) -> bool {
-        let name = self.name.as_bytes();
-        let mut lines = head.fields.iter().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name));
-        let first = lines.next().map(|field| field.value.of(bytes));
-        let Some(second) = lines.next() else { return self.value.fits(first) };
-        // Rare enough to pay for a copy.
-        let mut joined = first.unwrap_or_default().to_vec();
-        for line in std::iter::once(second).chain(lines) {
-            joined.extend_from_slice(b", ");
-            joined.extend_from_slice(line.value.of(bytes));
-        }
-        self.value.fits(Some(&joined))
+        self.value.fits(header_value(head, bytes, &self.name).as_deref())
     }
 
-    /// The first parameter of that name counts, decoded as forms are.
     fn fits_query(&self, query: &[u8]) -> bool {
-        let mut pairs = query.split(|byte| *byte == b'&').map(|pair| {
-            let mut parts = pair.splitn(2, |byte| *byte == b'=');
-            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
-        });
-        let value = pairs.find(|(name, _)| decoded(name).eq(self.name.bytes())).map(|(_, value)| value);
-        match (&self.value, value) {
+        match (&self.value, encoded_query_value(query, &self.name)) {
             (ValueMatch::Exact(wanted), Some(value)) => decoded(value).eq(wanted.bytes()),
             (ValueMatch::Regex(pattern), Some(value)) => {
                 pattern.is_match(&decoded(value).collect::<Vec<u8>>())
@@ -239,6 +223,34 @@ impl FieldMatch {
             (wanted, value) => wanted.fits(value),
         }
     }
+}
+
+/// The value of a header. Several lines of one name are one list (RFC 9110 5.2).
+pub(super) fn header_value<'b>(head: &RequestHead, bytes: &'b [u8], name: &str) -> Option<Cow<'b, [u8]>> {
+    let name = name.as_bytes();
+    let mut lines = head.fields.iter().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name));
+    let first = lines.next().map(|field| field.value.of(bytes))?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+    // Rare enough to pay for a copy.
+    let mut joined = first.to_vec();
+    for line in std::iter::once(second).chain(lines) {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(line.value.of(bytes));
+    }
+    Some(Cow::Owned(joined))
+}
+
+/// The first parameter of that name, decoded as forms are.
+pub(super) fn query_value(query: &[u8], name: &str) -> Option<Vec<u8>> {
+    encoded_query_value(query, name).map(|value| decoded(value).collect())
+}
+
+fn encoded_query_value<'b>(query: &'b [u8], name: &str) -> Option<&'b [u8]> {
+    let mut pairs = query.split(|byte| *byte == b'&').map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    });
+    pairs.find(|(found, _)| decoded(found).eq(name.bytes())).map(|(_, value)| value)
 }
 
 impl ValueMatch {

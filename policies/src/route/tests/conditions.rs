@@ -283,6 +283,97 @@ fn a_share_of_the_requests_is_taken_by_chance_and_each_match_draws_anew() {
     }
 }
 
+/// Many matches of one path: told apart by fields or not, and with more such fields than are looked up.
+#[test]
+fn many_matches_of_one_path_are_searched_as_few_are() {
+    let seed = 0x51ed_270b_9f0c_4d21_u64;
+    let mut state = seed;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let names = ["x-a", "X-B", "x-c", "x-d", "x-e", "x-f"];
+    let values = ["1", "2", "3", "4", "1, 2"];
+    for round in 0..60 {
+        let mut kept: Vec<Rule> = Vec::new();
+        for _ in 0..random(60) {
+            let mut wanted = path("prefix", "/x");
+            let field = |name: usize, value: usize| is(names[name], values[value]);
+            wanted.headers =
+                (0..random(3)).map(|_| field(random(names.len()), random(values.len()))).collect();
+            wanted.query = (0..random(2)).map(|_| is("q", values[random(4)])).collect();
+            wanted.cookies = (0..random(2)).map(|_| is("c", values[random(4)])).collect();
+            if random(5) == 0 {
+                wanted.headers.push(like("x-a", "[12]"));
+            }
+            if random(4) == 0 {
+                wanted.methods = vec![["GET", "PUT"][random(2)].to_owned()];
+            }
+            let listeners = if random(6) == 0 { vec![random(2)] } else { vec![] };
+            kept.push(wanting(&listeners, &[], vec![wanted]));
+            if build(&kept).is_err() {
+                kept.pop();
+            }
+        }
+        let (table, rules) = (table(&kept), rules(&kept));
+        for _ in 0..60 {
+            let mut text = format!("{} /x/y", ["GET", "PUT"][random(2)]);
+            if random(2) == 0 {
+                text += &format!("?q=%3{}&q=9", 1 + random(4));
+            }
+            text += " HTTP/1.1|Host: h";
+            for _ in 0..random(5) {
+                text += &format!("|{}: {}", names[random(names.len())].to_uppercase(), 1 + random(4));
+            }
+            if random(2) == 0 {
+                text += &format!("|Cookie: b=1; c={}", 1 + random(4));
+            }
+            let asked = Asked::new(&text);
+            let request = asked.request();
+            let ranks = rules.iter().enumerate();
+            let ranks =
+                ranks.filter_map(|(index, rule)| Some((examine(rule, index, 0, &request).ok()?, index)));
+            let linear = ranks.min().map(|(_, index)| index);
+            assert_eq!(
+                table.find(&request).map(|found| found.rule),
+                linear,
+                "seed {seed}, round {round}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_wanted_is_looked_up() {
+    let tenant = |n: usize| {
+        wanting(
+            &[],
+            &[],
+            vec![RouteMatch { headers: vec![is("x-tenant", &n.to_string())], ..path("prefix", "/") }],
+        )
+    };
+    let mut all: Vec<Rule> = (0..5_000).map(tenant).collect();
+    all.push(rule(&[], &[], "/"));
+    let table = table(&all);
+    let Some(node) = table.nodes.iter().find(|node| node.entries.len() > 5_000) else { panic!("one path") };
+    let index = node.index.as_ref().expect("an index");
+    for (header, expected, tried_max) in
+        [("|X-Tenant: 4711", 4711, 1), ("|X-Tenant: none", 5_000, 1), ("", 5_000, 1)]
+    {
+        let asked = Asked::new(&format!("GET / HTTP/1.1|Host: h{header}"));
+        assert_eq!(table.find(&asked.request()).map(|found| found.rule), Some(expected), "{header}");
+        let mut tried = 0;
+        index.find(&asked.request(), |position| {
+            tried += 1;
+            let entry = table.entries.get(node.entries[position] as usize)?;
+            entry.wanted.misfit(&asked.request(), 0).is_none().then_some(())
+        });
+        assert!(tried <= tried_max, "{header}: {tried} matches were tried");
+    }
+}
+
 #[test]
 fn the_table_agrees_with_a_linear_search() {
     let seed = 0x9e37_79b9_7f4a_7c15u64;
