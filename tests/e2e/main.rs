@@ -39,6 +39,7 @@ mod proxy_protocol;
 mod reload;
 mod retries;
 mod retry_policy;
+mod route_matches;
 mod routes;
 mod slow_peers;
 mod split;
