@@ -1,8 +1,11 @@
 //! Copies of requests for another cluster: which are made, and that nothing that becomes of them is felt.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use ringway_tests::either::{EITHER, ask, get};
 use ringway_tests::http2_origin::Http2Conn;
-use ringway_tests::{Io, Origin, Proxy, Ringway, each_driver, wait};
+use ringway_tests::{Io, Origin, Proxy, Ringway, each_driver, process, wait};
 
 each_driver! {
     a_copy_is_what_was_sent,
@@ -12,6 +15,7 @@ each_driver! {
     a_mirror_never_delays_or_breaks_a_request,
     only_so_many_copies_are_under_way,
     a_body_that_is_too_long_is_not_copied,
+    the_answer_of_a_mirror_is_read_to_a_bound,
 }
 
 fn yaml(main: &str, mirror: &str, cluster: &str, more: &str) -> String {
@@ -203,4 +207,33 @@ fn a_body_that_is_too_long_is_not_copied(io: Io) {
     proxy.wait_for_stats("two without", |stats| stats.sum("ringway_mirror_skipped_requests_total") == 2.0);
     let lengths: Vec<usize> = main.requests().iter().map(|request| request.body.len()).collect();
     assert_eq!(lengths, [10_241, 10_240, 10_241, 10_240], "the requests themselves are whole");
+}
+
+/// Threat row 52: a mirror that answers with a gigabyte costs neither memory nor the time to read it.
+fn the_answer_of_a_mirror_is_read_to_a_bound(io: Io) {
+    let main = Origin::ok();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let mirror = Origin::start(move |conn| {
+        if conn.request().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+            let part = vec![b'x'; 64 << 10];
+            while conn.send(&part) {
+                count.fetch_add(part.len(), Relaxed);
+            }
+            conn.reached(&format!("{} was given up", conn.index));
+        }
+    });
+    let proxy = start(io, &main, &mirror.address().to_string(), "", ", timeout: 1h");
+    assert_eq!(proxy.get("/warm").status, 200);
+    mirror.wait_until_reached("0 was given up");
+    let before = process::resident_bytes(proxy.pid());
+    for (index, speaks) in EITHER.into_iter().enumerate() {
+        assert_eq!(get(&proxy, speaks, "/").status, 200);
+        mirror.wait_until_reached(&format!("{} was given up", index + 1));
+    }
+    let grown = process::resident_bytes(proxy.pid()).saturating_sub(before);
+    assert!(grown < 4 << 20, "{} KiB more", grown >> 10);
+    // What is beyond the bound is what fits into sockets.
+    assert!(sent.load(Relaxed) < 3 * (64 << 20), "{} bytes were taken", sent.load(Relaxed));
 }

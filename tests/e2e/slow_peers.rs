@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ringway_tests::http2::Http2Client;
 use ringway_tests::wait::{PATIENCE, pause};
 use ringway_tests::{Client, Io, Origin, Ringway, each_driver, process};
 
@@ -11,6 +12,7 @@ each_driver! {
     a_stopped_reader_slows_its_origin_and_nobody_else,
     an_origin_that_reads_slowly_slows_its_client,
     a_thousand_half_heads_cost_little_and_end,
+    what_an_origin_sent_before_it_closed_reaches_a_slow_reader,
 }
 
 fn endless(bytes: usize) -> Origin {
@@ -66,7 +68,7 @@ fn a_reader_that_stopped_is_cut_and_logged(io: Io) {
         .set("access-log", "stdout")
         .set("access-log-format", "json")
         .start();
-    let mut client = Client::connect_with_buffer(4096, proxy.address());
+    let mut client = Client::connect_with_buffer(65_536, proxy.address());
     client.send("GET /stopped HTTP/1.1\r\nHost: test\r\n\r\n");
     let line = proxy.wait_for_stdout("/stopped");
     assert!(line.contains("client_slow"), "{line}");
@@ -82,7 +84,7 @@ fn a_stopped_reader_slows_its_origin_and_nobody_else(io: Io) {
     let before = process::resident_bytes(proxy.pid());
     let mut stopped: Vec<Client> = (0..20)
         .map(|_| {
-            let mut client = Client::connect_with_buffer(4096, proxy.address());
+            let mut client = Client::connect_with_buffer(65_536, proxy.address());
             client.send("GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
             client
         })
@@ -160,4 +162,39 @@ fn a_thousand_half_heads_cost_little_and_end(io: Io) {
     }
     origin.assert_unambiguous();
     assert_eq!(origin.requests().len(), 2);
+}
+
+/// Threat row 49 (CVE-2025-64763): the origin has closed while much of its response waits for a reader.
+fn what_an_origin_sent_before_it_closed_reaches_a_slow_reader(io: Io) {
+    let total = 10 << 20;
+    for head in [format!("Content-Length: {total}"), "Connection: close".to_owned()] {
+        let origin = Origin::start(move |conn| {
+            if conn.request().is_some() {
+                conn.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"));
+                conn.send(vec![b'q'; total]);
+            }
+        });
+        for splice in ["off", "256KiB"] {
+            let proxy = Ringway::to(&origin).io(io).set("splice", splice).start();
+            let mut client = Client::connect_with_buffer(65_536, proxy.address());
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            client.wire().head().expect("the head");
+            let mut seen = client.wire().unread().len();
+            let mut reads = 0;
+            while seen < total {
+                // Slow at first, so that everything on the way is full.
+                if reads < 10 {
+                    pause(Duration::from_millis(10));
+                }
+                reads += 1;
+                let count = client.wire().fill(usize::MAX).expect("the connection lives");
+                assert!(count > 0, "cut after {seen} of {total}");
+                seen += count;
+            }
+            assert_eq!(seen, total);
+            let mut client = Http2Client::connect(proxy.address());
+            let id = client.get("/");
+            assert_eq!(client.response(id).body.len(), total);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use ringway_tests::http2::Http2Client;
-use ringway_tests::{Io, Origin, Ringway, each_driver};
+use ringway_tests::{Io, Origin, Ringway, each_driver, process};
 
 use crate::with_policies;
 
@@ -20,6 +20,7 @@ each_driver! {
     a_body_that_is_cut_off_stays_cut_off,
     a_large_body_arrives_whole,
     no_more_than_so_many_are_compressed_at_a_time,
+    bodies_that_shrink_to_nothing_cost_no_memory,
 }
 
 fn compressing(origin: &Origin, fields: &str) -> Ringway {
@@ -280,4 +281,46 @@ fn no_more_than_so_many_are_compressed_at_a_time(io: Io) {
     held.reset();
     proxy.wait_for_stats("one exchange less", |stats| stats.sum("ringway_exchanges_open") == 0.0);
     assert_eq!(client.exchange(get("gzip", "")).field("content-encoding"), Some("gzip"));
+}
+
+/// Threat row 57: what becomes a thousandth of itself is still taken no faster than its reader takes that.
+fn bodies_that_shrink_to_nothing_cost_no_memory(io: Io) {
+    let total: usize = 4 << 20;
+    let origin = Origin::start(move |conn| {
+        while let Some(request) = conn.request() {
+            let parts = if request.target == "/large" { total >> 16 } else { 1 };
+            let length = parts << 16;
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n"
+            ));
+            let part = vec![0; 1 << 16];
+            if !(0..parts).all(|_| conn.send(&part)) {
+                return;
+            }
+        }
+    });
+    let proxy = compressing(&origin, "").io(io).start();
+    let ask = |target: &str, coding: &str| {
+        let response = proxy.exchange(get(coding, "").replace("GET / ", &format!("GET {target} ")));
+        let mut client = Http2Client::connect(proxy.address());
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", target),
+            (":authority", "a"),
+            ("accept-encoding", coding),
+        ];
+        let id = client.open(&fields, true);
+        [response.body.len(), client.response(id).body.len()]
+    };
+    for coding in ["gzip", "zstd"] {
+        ask("/small", coding);
+    }
+    let before = process::resident_bytes_peak(proxy.pid());
+    for coding in ["gzip", "zstd"] {
+        let lengths = ask("/large", coding);
+        assert!(lengths.iter().all(|length| *length < total / 100), "{coding}: {lengths:?}");
+    }
+    let grown = process::resident_bytes_peak(proxy.pid()).saturating_sub(before);
+    assert!(grown < 3 << 20, "{} KiB more for bodies of {} MiB", grown >> 10, total >> 20);
 }

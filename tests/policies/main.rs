@@ -1,6 +1,7 @@
 //! Policies from outside: one file for each, and one for the frame that they stand in.
 
 mod api_version;
+mod attacks;
 mod body_size;
 mod compress;
 mod concurrency_limit;
@@ -12,6 +13,7 @@ mod headers;
 mod ip_access;
 mod rate_limit;
 mod redirect;
+mod refusals;
 mod rewrite;
 
 use ringway_tests::{Origin, Ringway};
