@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +27,7 @@ use crate::load::summary;
 use crate::load::tls::config as tls;
 use crate::origin::OriginConfig;
 use crate::slow_read::{self, SlowReadConfig};
+use crate::socket;
 
 /// Load tester for HTTP servers and proxies, with latencies that can be believed.
 #[derive(Debug, Parser)]
@@ -172,6 +174,9 @@ struct FaultArgs {
     /// The random numbers of the faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Threads, each with connections of its own.
+    #[arg(long, short = 't', default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: u32,
 }
 
 #[derive(Debug, Args)]
@@ -252,7 +257,9 @@ fn run(command: Command) -> io::Result<ExitCode> {
         }
         Command::Origin { origin, faults, cpu } => {
             cpu.map_or(Ok(()), affinity::pin)?;
-            if faults.is_plain() {
+            if faults.is_plain() && faults.threads > 1 {
+                faults.serve_plain(&origin)?;
+            } else if faults.is_plain() {
                 Engine::new(4096)?.with_origin(origin.config())?.serve()?;
             } else {
                 faults.serve(&origin)?;
@@ -350,12 +357,38 @@ impl FaultArgs {
         self.protocol == Protocol::Http1 && !self.faults().any() && self.json.is_none() && self.tls.is_none()
     }
 
+    /// A socket for each thread.
+    fn listen(&self, origin: &OriginArgs) -> io::Result<Vec<OwnedFd>> {
+        let listeners = match self.threads {
+            1 => socket::listen(origin.listen).map(|listener| vec![listener]),
+            threads => socket::listen_shared(origin.listen, threads),
+        };
+        let listeners = listeners
+            .map_err(|error| io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen)))?;
+        if let Some(first) = listeners.first() {
+            eprintln!("listening on {}", TcpListener::from(first.try_clone()?).local_addr()?);
+        }
+        Ok(listeners)
+    }
+
+    /// Serves without faults until it is ended.
+    fn serve_plain(&self, origin: &OriginArgs) -> io::Result<()> {
+        let (ended, first_end) = mpsc::channel();
+        for listener in self.listen(origin)? {
+            let (ended, body_bytes) = (ended.clone(), origin.body_bytes);
+            std::thread::spawn(move || {
+                let engine = Engine::new(4096).and_then(|engine| engine.with_listener(listener, body_bytes));
+                // Nobody listens when the process ends anyhow.
+                let _ = ended.send(engine.and_then(|mut engine| engine.serve()));
+            });
+        }
+        first_end.recv().map_err(io::Error::other)?
+    }
+
     /// Serves until Ctrl-C, and says what was served.
     fn serve(&self, origin: &OriginArgs) -> io::Result<()> {
         args::catch_interrupt();
-        let listener = TcpListener::bind(origin.listen)
-            .map_err(|error| io::Error::new(error.kind(), format!("origin on {}: {error}", origin.listen)))?;
-        eprintln!("listening on {}", listener.local_addr()?);
+        let listeners = self.listen(origin)?;
         let files = self.tls.as_deref();
         let tls =
             files.map(|files| tls::server(files, self.client_ca.as_deref(), self.protocol)).transpose()?;
@@ -367,7 +400,7 @@ impl FaultArgs {
             tls: tls.map(Arc::new),
             seed: self.seed,
         };
-        let report = faulty::serve(listener, &config, &args::shared().stop)?.report();
+        let report = faulty::serve_all(listeners, &config, &args::shared().stop)?.report();
         eprintln!(
             "{} requests on {} connections: {} right, {} errors, {} resets, {} garbage, {} short, {} GOAWAY, {} lost",
             report.requests,

@@ -1,6 +1,7 @@
 //! The loop: one thread, one ring, a client and an origin on it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, ClientConfig};
@@ -41,6 +42,12 @@ impl Engine {
 
     pub fn with_origin(mut self, config: OriginConfig) -> io::Result<Engine> {
         self.origin = Some(Origin::new(config, &mut self.ring)?);
+        Ok(self)
+    }
+
+    /// With an origin on a socket that listens already.
+    pub fn with_listener(mut self, listener: OwnedFd, body_bytes: u64) -> io::Result<Engine> {
+        self.origin = Some(Origin::on(listener, body_bytes, &mut self.ring)?);
         Ok(self)
     }
 

@@ -67,9 +67,13 @@ const LISTEN_WAIT_MAX: Duration = Duration::from_secs(3);
 
 impl Origin {
     pub fn new(config: OriginConfig, ring: &mut Ring) -> io::Result<Origin> {
-        let listener = listen_patiently(config.listen)?;
+        Origin::on(listen_patiently(config.listen)?, config.body_bytes, ring)
+    }
+
+    /// On a socket that listens already.
+    pub fn on(listener: OwnedFd, body_bytes: u64, ring: &mut Ring) -> io::Result<Origin> {
         ring.accept_multi(listener.as_raw_fd(), Token { kind: ACCEPT, index: 0, generation: 0 })?;
-        let reply = Reply::new(config.body_bytes);
+        let reply = Reply::new(body_bytes);
         Ok(Origin { listener, reply, connections: Vec::new(), free: Vec::new(), requests: 0 })
     }
 

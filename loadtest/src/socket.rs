@@ -1,7 +1,7 @@
 //! Plain socket calls.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A socket address in the kernel's form.
@@ -156,10 +156,26 @@ pub fn set_receive_buffer(socket: &OwnedFd, bytes: i32) {
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
 }
 
+/// Listening sockets among which the kernel spreads the connections to one address; with port 0, one that is free.
+pub fn listen_shared(address: SocketAddr, count: u32) -> io::Result<Vec<OwnedFd>> {
+    // Sockets that share would share with another process, too: the first one finds out whether there is any.
+    let probe = TcpListener::from(listen(address)?);
+    let address = probe.local_addr()?;
+    drop(probe);
+    (0..count).map(|_| listen_with(address, true)).collect()
+}
+
 /// A listening socket.
 pub fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
+    listen_with(address, false)
+}
+
+fn listen_with(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let socket = tcp(address)?;
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    if shared {
+        set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1);
+    }
     let raw = RawAddress::new(address);
     // SAFETY: `raw` is a valid address of `len` bytes.
     check(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.len()) })?;

@@ -104,6 +104,22 @@ impl OriginTotals {
         }
     }
 
+    fn add(&mut self, other: &OriginTotals) {
+        self.connections += other.connections;
+        self.handshakes += other.handshakes;
+        self.resumed += other.resumed;
+        self.handshakes_failed += other.handshakes_failed;
+        self.requests += other.requests;
+        self.right += other.right;
+        self.errors += other.errors;
+        self.resets += other.resets;
+        self.garbage += other.garbage;
+        self.short += other.short;
+        self.goaways += other.goaways;
+        self.lost += other.lost;
+        self.service_ns.add(&other.service_ns).expect("histograms of the same bounds can be added");
+    }
+
     fn count(&mut self, answer: Answer) {
         let place = match answer {
             Answer::Right => &mut self.right,
@@ -135,6 +151,35 @@ impl OriginTotals {
             service: Latency::of(&self.service_ns),
         }
     }
+}
+
+/// Serves until `stop`, with a thread for each listener.
+pub fn serve_all(
+    listeners: Vec<OwnedFd>,
+    config: &OriginConfig,
+    stop: &AtomicBool,
+) -> io::Result<OriginTotals> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0u64..)
+            .zip(listeners)
+            .map(|(number, listener)| {
+                let config = OriginConfig { seed: config.seed.wrapping_add(number), ..config.clone() };
+                scope.spawn(move || {
+                    let served = serve(TcpListener::from(listener), &config, stop);
+                    // One that cannot go on ends the others.
+                    stop.fetch_or(served.is_err(), Ordering::Relaxed);
+                    served
+                })
+            })
+            .collect();
+        let mut totals = OriginTotals::new();
+        for thread in threads {
+            let served =
+                thread.join().map_err(|_panic| io::Error::other("a thread of the origin panicked"))?;
+            totals.add(&served?);
+        }
+        Ok(totals)
+    })
 }
 
 /// Serves until `stop`, on the calling thread.

@@ -1,12 +1,13 @@
 //! Our origins of every protocol, and their faults: what the client counts is what the origin has done.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringway_loadtest::load::codec::Protocol;
 use ringway_loadtest::load::origin::faults::{Delay, Faults};
-use ringway_loadtest::load::origin::{OriginConfig, OriginTotals, serve};
+use ringway_loadtest::load::origin::{OriginConfig, OriginTotals, serve, serve_all};
+use ringway_loadtest::socket::listen_shared;
 
 use crate::harness::{count, load, tempfile};
 
@@ -112,6 +113,27 @@ fn each_fault_of_each_protocol_has_its_own_name_and_its_number() {
             assert_eq!(totals.requests, 400, "{protocol:?} {name}: {text}");
         }
     }
+}
+
+#[test]
+fn several_threads_serve_one_address_and_count_together() {
+    let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let listeners = listen_shared(address, 3).expect("sockets");
+    let address =
+        TcpListener::from(listeners[0].try_clone().expect("a handle")).local_addr().expect("an address");
+    assert!(listen_shared(address, 2).is_err(), "another process would take its share of the connections");
+    let (stop, config) = (Arc::new(AtomicBool::new(false)), config(Protocol::Http1, Faults::default()));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || serve_all(listeners, &config, &stopped).expect("it serves"));
+    let (code, document, text) = load(&["-c", "20", "-n", "1000", &format!("http://{address}/")]);
+    stop.store(true, Ordering::Relaxed);
+    let totals = thread.join().expect("it ends");
+    assert_eq!((code, count(&document, "/summary/requests")), (Some(0), 1000), "{text}");
+    assert_eq!(
+        (totals.right, totals.connections),
+        (1000, count(&document, "/summary/connects") + 1),
+        "{text}"
+    );
 }
 
 #[test]
