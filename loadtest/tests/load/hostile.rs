@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 
 use ringway_protocols::websocket::accept_of;
 
@@ -29,11 +28,8 @@ fn check(scheme: &str, flags: &[&str], name: &str, what: &str, address: SocketAd
 
 /// Ends a connection with RST at once.
 fn reset(stream: &TcpStream) {
-    let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    let length = size_of::<libc::sockaddr>() as libc::socklen_t;
-    // SAFETY: a valid address of that length. Connecting to nobody dissolves a connection (connect(2)), which TCP does by RST.
-    let done = unsafe { libc::connect(stream.as_raw_fd(), &raw const nobody, length) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    // Connecting to nobody dissolves a connection (connect(2)), which TCP does by RST.
+    rustix::net::connect_unspec(stream).expect("a connection that is dissolved");
 }
 
 fn say(stream: &mut TcpStream, bytes: &[u8]) {
