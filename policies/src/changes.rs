@@ -8,12 +8,18 @@ use crate::compress::Encode;
 ///
 /// Names are compared without case, and `_` counts as `-`: origins that map names to variables cannot tell `X_User` from
 /// `X-User`, so what is set or removed under one spelling is gone under the other.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct HeaderChanges {
     kinds: KindSet,
-    names: Vec<Box<[u8]>>,
+    /// Those in use come first; behind them is what [`HeaderChanges::clear`] has kept.
+    names: Vec<Vec<u8>>,
+    names_used: usize,
     lines: Vec<u8>,
 }
+
+/// What [`HeaderChanges::clear`] keeps of lines and of names.
+const KEPT_BYTES_MAX: usize = 4096;
+const KEPT_NAMES_MAX: usize = 32;
 
 impl HeaderChanges {
     /// The field has this value, and no other that was received or added before.
@@ -42,9 +48,17 @@ impl HeaderChanges {
         if kind != FieldKind::Other {
             self.kinds.insert(kind);
         }
-        if !self.names.iter().any(|known| is_same_name(known, name)) {
-            self.names.push(name.into());
+        if self.names().iter().any(|known| is_same_name(known, name)) {
+            return;
         }
+        match self.names.get_mut(self.names_used) {
+            Some(kept) => {
+                kept.clear();
+                kept.extend_from_slice(name);
+            }
+            None => self.names.push(name.to_vec()),
+        }
+        self.names_used += 1;
     }
 
     /// Lines that were rendered by their author: `name: value\r\n` each.
@@ -54,7 +68,7 @@ impl HeaderChanges {
 
     /// Those of other lines, `name: value\r\n` each, that are not left out.
     pub fn kept<'a>(&'a self, lines: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let is_left_out = move |name: &[u8]| self.names.iter().any(|known| is_same_name(known, name));
+        let is_left_out = move |name: &[u8]| self.names().iter().any(|known| is_same_name(known, name));
         lines.split_inclusive(|byte| *byte == b'\n').filter(move |line| !is_left_out(name_of(line)))
     }
 
@@ -64,8 +78,8 @@ impl HeaderChanges {
     }
 
     /// Names of received fields that are left out.
-    pub fn names(&self) -> &[Box<[u8]>] {
-        &self.names
+    pub fn names(&self) -> &[Vec<u8>] {
+        self.names.get(..self.names_used).unwrap_or_default()
     }
 
     /// What is appended, as `name: value\r\n` lines.
@@ -74,11 +88,19 @@ impl HeaderChanges {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.names.is_empty()
+        self.lines.is_empty() && self.names_used == 0
+    }
+
+    /// Makes it that of a request of which nothing is known yet. What memory it has serves again, within bounds.
+    pub fn clear(&mut self) {
+        (self.kinds, self.names_used) = (KindSet::EMPTY, 0);
+        self.lines.clear();
+        self.lines.shrink_to(KEPT_BYTES_MAX);
+        self.names.truncate(KEPT_NAMES_MAX);
     }
 
     fn remove_lines(&mut self, name: &[u8]) {
-        if self.lines.is_empty() {
+        if !has_line(&self.lines, name) {
             return;
         }
         let mut kept = Vec::with_capacity(self.lines.len());
@@ -100,7 +122,7 @@ fn name_of(line: &[u8]) -> &[u8] {
 pub use ringway_protocols::message::is_same_name;
 
 /// What the origin gets instead of what the client sent.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct RequestChanges {
     pub headers: HeaderChanges,
     /// The path, in normal form and percent-encoded where it has to be.
@@ -113,6 +135,14 @@ pub struct RequestChanges {
     pub body_bytes_max: Option<u64>,
 }
 
+impl RequestChanges {
+    /// See [`HeaderChanges::clear`].
+    pub fn clear(&mut self) {
+        self.headers.clear();
+        (self.path, self.query, self.host, self.body_bytes_max) = (None, None, None, None);
+    }
+}
+
 /// What the client gets, whoever answers.
 #[derive(Debug, Default)]
 pub struct ResponseChanges {
@@ -123,9 +153,32 @@ pub struct ResponseChanges {
     pub body_bytes_max: Option<u64>,
 }
 
+impl ResponseChanges {
+    /// See [`HeaderChanges::clear`].
+    pub fn clear(&mut self) {
+        self.headers.clear();
+        (self.encode, self.body_bytes_max) = (None, None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_one_request_is_left_for_the_next() {
+        let mut changes = HeaderChanges::default();
+        changes.set(b"x-a", b"1");
+        changes.remove(b"server");
+        changes.clear();
+        assert!(changes.is_empty() && changes.names().is_empty() && changes.kinds() == KindSet::EMPTY);
+        changes.set(b"x-longer-than-before", b"2");
+        assert_eq!(changes.names(), [b"x-longer-than-before".to_vec()]);
+        assert_eq!(changes.lines(), b"x-longer-than-before: 2\r\n");
+        changes.add(b"x-b", &[b'b'; 10_000]);
+        changes.clear();
+        assert!(changes.lines.capacity() <= KEPT_BYTES_MAX);
+    }
 
     #[test]
     fn the_last_word_about_a_name_counts() {

@@ -146,7 +146,7 @@ pub struct Field {
 impl Field {
     /// Whether it is left out of a head on its way: for this connection only, of a kind that is dropped, or of a name.
     #[inline]
-    pub fn is_left_out(&self, bytes: &[u8], kinds: KindSet, names: &[Box<[u8]>]) -> bool {
+    pub fn is_left_out(&self, bytes: &[u8], kinds: KindSet, names: &[Vec<u8>]) -> bool {
         self.hop_by_hop
             || kinds.contains(self.kind)
             || (!names.is_empty() && names.iter().any(|name| is_same_name(name, self.name.of(bytes))))

@@ -93,7 +93,7 @@ impl Exchange<'_> {
         let mut drop_names =
             Cow::Borrowed(changes.map(|changes| changes.headers.names()).unwrap_or_default());
         if self.push_deadline(&mut append) {
-            drop_names.to_mut().push(Box::from(EXPECTED_TIMEOUT));
+            drop_names.to_mut().push(EXPECTED_TIMEOUT.to_vec());
         }
         let target = self.changed_target(changes);
         // RFC 9110 section 7.8: an upgrade that is not forwarded is simply not asked for.

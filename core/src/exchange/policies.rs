@@ -1,6 +1,6 @@
 //! The policies of an exchange: asked before an origin is, told of the response, and of the end.
 
-use std::cell::Ref;
+use std::cell::{Ref, RefCell};
 use std::future::poll_fn;
 use std::io::Write;
 use std::pin::pin;
@@ -28,9 +28,14 @@ use crate::error::Reason;
 use crate::io as rt;
 use crate::reply;
 
+/// States that one worker keeps for its next exchanges.
+const SPARE_MAX: usize = 256;
+
 /// The policies of one worker, for one generation of the configuration.
 #[derive(Default)]
 pub struct Policies {
+    /// States of exchanges that are over, to be used again.
+    spare: RefCell<Vec<Box<PolicyState>>>,
     global: Vec<Policy>,
     listeners: Vec<Vec<Policy>>,
     routes: Vec<RoutePolicies>,
@@ -48,6 +53,7 @@ impl Policies {
             configs.iter().map(|config| config.instance()).collect()
         };
         Policies {
+            spare: RefCell::default(),
             global: instances(&config.policies),
             listeners: config.listeners.iter().map(|listener| instances(&listener.policies)).collect(),
             routes: config
@@ -58,6 +64,14 @@ impl Policies {
                     targets: route.targets.list.iter().map(|target| instances(&target.policies)).collect(),
                 })
                 .collect(),
+        }
+    }
+
+    fn keep(&self, mut state: Box<PolicyState>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            state.clear();
+            spare.push(state);
         }
     }
 
@@ -91,6 +105,24 @@ pub(super) struct PolicyState {
     told: bool,
     /// What it holds of concurrency limits.
     slots: Vec<Slot>,
+}
+
+impl PolicyState {
+    /// Gives up what the exchange holds, and forgets what was said.
+    fn clear(&mut self) {
+        (self.passed, self.told, self.consumer) = (0, false, None);
+        self.captures = Captures::default();
+        self.request.clear();
+        self.response.clear();
+        self.slots.clear();
+    }
+}
+
+/// A policy does not simply let the request pass.
+struct Halt {
+    verdict: Verdict,
+    /// Which policy is asked next, where one is.
+    next: usize,
 }
 
 impl Exchange<'_> {
@@ -133,16 +165,40 @@ impl Exchange<'_> {
         response: &mut ResponseHead,
     ) -> Result<Option<Next>, Failure> {
         self.settle_request_id();
-        let captures = route.map(|route| self.captures(route)).unwrap_or_default();
-        self.policies.replace(Some(Box::new(PolicyState { captures, ..PolicyState::default() })));
-        for policy in self.own_policies() {
+        let mut state = self.view.policies.spare.borrow_mut().pop().unwrap_or_default();
+        state.captures = route.map(|route| self.captures(route)).unwrap_or_default();
+        self.policies.replace(Some(state));
+        match self.ask_from(0) {
+            None => Ok(None),
+            // Most requests get here without a wait, and so without the state of one.
+            Some(halt) => Box::pin(self.heed(halt, response)).await,
+        }
+    }
+
+    /// Asks the policies from this one on, as long as they let the request pass at once.
+    fn ask_from(&self, first: usize) -> Option<Halt> {
+        for (index, policy) in self.own_policies().enumerate().skip(first) {
             let verdict = self.ask(policy);
-            if !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_) | Verdict::DelayedReply(..))
-                && let Some(state) = &mut *self.policies.borrow_mut()
-            {
+            let passed = !matches!(verdict, Verdict::Reply(_) | Verdict::Deny(_) | Verdict::DelayedReply(..));
+            let slot = if let Verdict::Wait(wanted) = &verdict { Slot::try_take(wanted) } else { None };
+            if let Some(state) = self.policies.borrow_mut().as_mut().filter(|_| passed) {
                 state.passed += 1;
+                if let Some(slot) = slot {
+                    state.slots.push(slot);
+                    continue;
+                }
             }
-            match verdict {
+            if !matches!(verdict, Verdict::Continue) {
+                return Some(Halt { verdict, next: index + 1 });
+            }
+        }
+        None
+    }
+
+    /// Does as a policy says, and asks those behind it where it says no more than that.
+    async fn heed(&self, mut halt: Halt, response: &mut ResponseHead) -> Result<Option<Next>, Failure> {
+        loop {
+            match halt.verdict {
                 Verdict::Continue => {}
                 Verdict::Delay(delay) => self.wait(delay).await?,
                 Verdict::Wait(wanted) => self.take_slot(&wanted).await?,
@@ -158,8 +214,11 @@ impl Exchange<'_> {
                     return Ok(Some(self.send_policy_reply(reply, response).await));
                 }
             }
+            match self.ask_from(halt.next) {
+                Some(next) => halt = next,
+                None => return Ok(None),
+            }
         }
-        Ok(None)
     }
 
     /// What the variables of the match stand for.
@@ -282,6 +341,7 @@ impl Exchange<'_> {
         };
         let policies = self.own_policies();
         policies.take(state.passed).for_each(|policy| policy.on_end(&end));
+        self.view.policies.keep(state);
     }
 
     /// Waits as long as a policy says, the client is there, and there is time.

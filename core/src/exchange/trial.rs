@@ -90,7 +90,7 @@ impl<'a> Exchange<'a> {
             return Ok(Step::Ended(next));
         }
         if self.has_policies()
-            && let Some(next) = Box::pin(self.ask_policies(Some(route), response)).await?
+            && let Some(next) = self.ask_policies(Some(route), response).await?
         {
             return Ok(Step::Ended(next));
         }

@@ -23,7 +23,7 @@ pub struct RequestEdits<'a> {
     /// Kinds of fields that are left out. `FieldKind::Other` would mean all unknown fields.
     pub drop: KindSet,
     /// Names of fields that are left out, compared by [`crate::message::is_same_name`].
-    pub drop_names: &'a [Box<[u8]>],
+    pub drop_names: &'a [Vec<u8>],
     /// The target to send, instead of the received path and query.
     pub target: Option<&'a [u8]>,
     /// The `Host` to send, instead of the received authority.
@@ -71,7 +71,7 @@ pub fn write_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, edits:
 }
 
 /// Kinds and names of fields that are left out.
-type Dropped<'a> = (KindSet, &'a [Box<[u8]>]);
+type Dropped<'a> = (KindSet, &'a [Vec<u8>]);
 
 fn copy_lines(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, drop: Dropped<'_>, from: u32) {
     let edited = head.hop_by_hop_fields || drop.0.intersects(head.kinds) || !drop.1.is_empty();
@@ -111,7 +111,7 @@ pub struct ResponseEdits<'a> {
     /// Kinds of fields that are left out; `TransferEncoding` where the body is sent without chunks.
     pub drop: KindSet,
     /// Names of fields that are left out, compared by [`crate::message::is_same_name`].
-    pub drop_names: &'a [Box<[u8]>],
+    pub drop_names: &'a [Vec<u8>],
     /// Rendered `name: value\r\n` lines.
     pub append: &'a [u8],
     pub connection: ConnectionField<'a>,

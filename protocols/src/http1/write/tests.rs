@@ -45,7 +45,7 @@ fn hop_by_hop_fields_are_left_out_wherever_they_stand() {
 fn edits_drop_replace_and_append() {
     let text = "POST /a HTTP/1.1\r\nX-Forwarded-For: e\r\nX_Gone: 1\r\nHost: a\r\nX-GONE: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
     let edits = RequestEdits {
-        drop_names: &[b"x-gone".as_slice().into()],
+        drop_names: &[b"x-gone".to_vec()],
         drop: KindSet::of(&[K::XForwardedFor]),
         target: Some(b"/b"),
         host: Some(b"origin:80"),
