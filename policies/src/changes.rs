@@ -15,7 +15,11 @@ pub struct HeaderChanges {
     names: Vec<Vec<u8>>,
     names_used: usize,
     lines: Vec<u8>,
+    /// Where each line begins.
+    starts: Vec<u32>,
 }
+
+const HSTS: &[u8] = b"strict-transport-security";
 
 /// What [`HeaderChanges::clear`] keeps of lines and of names.
 const KEPT_BYTES_MAX: usize = 4096;
@@ -25,19 +29,29 @@ impl HeaderChanges {
     /// The field has this value, and no other that was received or added before.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove(name);
-        self.add(name, value);
+        self.push_line(name, value);
     }
 
     /// One more field. What cannot stand in a line is left out of the value.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        if FieldKind::of(name) == FieldKind::StrictTransportSecurity {
+        if name.len() == HSTS.len() && is_same_name(name, HSTS) {
             // There is to be one only (RFC 6797, 7.1).
             self.remove(name);
         }
+        self.push_line(name, value);
+    }
+
+    fn push_line(&mut self, name: &[u8], value: &[u8]) {
+        self.starts.push(self.lines.len() as u32);
         self.lines.extend_from_slice(name);
         self.lines.extend_from_slice(b": ");
         // A value made of what a client said must not become a line of its own (RFC 9110 5.5).
-        self.lines.extend(value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
+        let ends_line = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+        if value.iter().any(ends_line) {
+            self.lines.extend(value.iter().filter(|byte| !ends_line(byte)));
+        } else {
+            self.lines.extend_from_slice(value);
+        }
         self.lines.extend_from_slice(b"\r\n");
     }
 
@@ -63,7 +77,10 @@ impl HeaderChanges {
 
     /// Lines that were rendered by their author: `name: value\r\n` each.
     pub fn add_lines(&mut self, lines: &[u8]) {
-        self.lines.extend_from_slice(lines);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.starts.push(self.lines.len() as u32);
+            self.lines.extend_from_slice(line);
+        }
     }
 
     /// Those of other lines, `name: value\r\n` each, that are not left out.
@@ -96,17 +113,25 @@ impl HeaderChanges {
         (self.kinds, self.names_used) = (KindSet::EMPTY, 0);
         self.lines.clear();
         self.lines.shrink_to(KEPT_BYTES_MAX);
+        self.starts.clear();
         self.names.truncate(KEPT_NAMES_MAX);
     }
 
     fn remove_lines(&mut self, name: &[u8]) {
-        if !has_line(&self.lines, name) {
-            return;
+        let mut at = 0;
+        while let Some(start) = self.starts.get(at).map(|start| *start as usize) {
+            let end = self.starts.get(at + 1).map_or(self.lines.len(), |next| *next as usize);
+            let line = self.lines.get(start..end).unwrap_or_default();
+            let is_named = line.get(name.len()) == Some(&b':')
+                && line.get(..name.len()).is_some_and(|known| is_same_name(known, name));
+            if !is_named {
+                at += 1;
+                continue;
+            }
+            self.lines.drain(start..end);
+            self.starts.remove(at);
+            self.starts.iter_mut().skip(at).for_each(|later| *later -= (end - start) as u32);
         }
-        let mut kept = Vec::with_capacity(self.lines.len());
-        let lines = self.lines.split_inclusive(|byte| *byte == b'\n');
-        lines.filter(|line| !is_same_name(name_of(line), name)).for_each(|line| kept.extend_from_slice(line));
-        self.lines = kept;
     }
 }
 
@@ -191,7 +216,13 @@ mod tests {
         assert_eq!(changes.lines(), b"x_a: 3\r\nx-b: 4\r\n");
         changes.remove(b"X-B");
         assert_eq!(changes.lines(), b"x_a: 3\r\n");
-        assert_eq!(changes.names().len(), 2);
+        // Lines of others are known by their names, too; those around them stay.
+        changes.add_lines(b"x-c: 5\r\nx-d: 6\r\nX-C: 7\r\nx-cc: 8\r\n");
+        changes.remove(b"x-c");
+        assert_eq!(changes.lines(), b"x_a: 3\r\nx-d: 6\r\nx-cc: 8\r\n");
+        changes.set(b"x-d", b"9");
+        assert_eq!(changes.lines(), b"x_a: 3\r\nx-cc: 8\r\nx-d: 9\r\n");
+        assert_eq!(changes.names().len(), 4);
     }
 
     #[test]
