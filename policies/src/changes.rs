@@ -77,9 +77,17 @@ impl HeaderChanges {
 
     /// Lines that were rendered by their author: `name: value\r\n` each.
     pub fn add_lines(&mut self, lines: &[u8]) {
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            self.starts.push(self.lines.len() as u32);
-            self.lines.extend_from_slice(line);
+        self.add_rendered(|out| out.extend_from_slice(lines));
+    }
+
+    /// The same of lines that are appended by `render`.
+    pub fn add_rendered(&mut self, render: impl FnOnce(&mut Vec<u8>)) {
+        let mut start = self.lines.len();
+        render(&mut self.lines);
+        let added = self.lines.get(start..).unwrap_or_default();
+        for line in added.split_inclusive(|byte| *byte == b'\n') {
+            self.starts.push(start as u32);
+            start += line.len();
         }
     }
 

@@ -261,9 +261,8 @@ impl RateLimitConfig {
         if self.headers.fixed.is_empty() {
             return;
         }
-        let mut lines = Vec::with_capacity(192);
-        self.headers.render(&mut lines, self.allowance.remaining(ahead), seconds(ahead));
-        request.response.headers.add_lines(&lines);
+        let (remaining, reset) = (self.allowance.remaining(ahead), seconds(ahead));
+        request.response.headers.add_rendered(|out| self.headers.render(out, remaining, reset));
     }
 
     fn denial(&self, retry_after_secs: u64) -> Denial {
