@@ -450,6 +450,6 @@ mod tests {
         });
         let busy = future_bytes(|worker, conn| busy(worker, conn, None));
         assert!(idle <= 320, "idle: {idle} bytes");
-        assert!(busy <= 2432, "busy: {busy} bytes");
+        assert!(busy <= 2304, "busy: {busy} bytes");
     }
 }

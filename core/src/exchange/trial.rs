@@ -106,8 +106,9 @@ impl<'a> Exchange<'a> {
         response: &mut ResponseHead,
     ) -> Result<Step<Origin>, Failure> {
         loop {
-            if !trial.wait.is_zero() {
-                Box::pin(self.wait(trial.wait)).await?;
+            let wait = trial.again.as_mut().map(|again| std::mem::take(&mut again.wait)).unwrap_or_default();
+            if !wait.is_zero() {
+                Box::pin(self.wait(wait)).await?;
             }
             self.begin_try();
             let error = if self.hedge_delay(trial.route).is_some() {
@@ -202,7 +203,7 @@ impl<'a> Exchange<'a> {
             protocol: self.head.upgrade.is_some() && self.wanted_protocol(trial.route).is_some(),
             greeting: (!trial.greeting.is_empty()).then_some(&trial.greeting[..]),
             key: &trial.key,
-            avoid: &trial.avoid,
+            avoid: trial.again.as_ref().map_or(&[], |again| &again.avoid),
             unlimited: false,
         }
     }
@@ -214,13 +215,11 @@ impl<'a> Exchange<'a> {
         self.write_proxy_header(&mut greeting, &cluster.config);
         let (greeting, key) = (greeting.into(), self.pick_key(&cluster.config));
         let unread = self.unread.borrow().clone();
-        let (wait, avoid) = (Duration::ZERO, Vec::new());
-        Trial { route, cluster, source, body: None, unread, greeting, key, wait, avoid }
+        Trial { route, cluster, source, body: None, unread, greeting, key, again: None }
     }
 
     /// Prepares the next trial after one that may be repeated.
     fn try_again(&self, trial: &mut Trial<'a>, error: AttemptError) -> Result<(), Failure> {
-        trial.wait = Duration::ZERO;
         match error {
             AttemptError::Stale => {
                 trial.source = Source::Fresh;
@@ -233,10 +232,11 @@ impl<'a> Exchange<'a> {
             // The body that was sent is kept, where there is one.
             AttemptError::NotProcessed => Ok(()),
             AttemptError::Again { wait, .. } => {
-                trial.wait = wait;
                 // Nobody's, where no connection was made; then the checkout has tried them all.
                 let tried = self.record.endpoint.borrow().as_ref().map(|(index, _)| *index);
-                trial.avoid.extend(tried);
+                let again = trial.again.get_or_insert_default();
+                again.wait = wait;
+                again.avoid.extend(tried);
                 Ok(())
             }
             AttemptError::Failed(failure) => Err(failure),
@@ -257,6 +257,12 @@ struct Trial<'a> {
     greeting: Box<[u8]>,
     /// What an endpoint is picked by.
     key: PickKey,
+    again: Option<Box<Again>>,
+}
+
+/// What a request that is sent again has to heed. Boxed, because few are.
+#[derive(Default)]
+struct Again {
     /// What the next try waits for.
     wait: Duration,
     /// Endpoints of earlier tries: others are taken where there are any.
