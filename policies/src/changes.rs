@@ -28,7 +28,12 @@ const KEPT_NAMES_MAX: usize = 32;
 impl HeaderChanges {
     /// The field has this value, and no other that was received or added before.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
-        self.remove(name);
+        self.set_kind(FieldKind::of(name), name, value);
+    }
+
+    /// The same of a name whose kind is known.
+    pub fn set_kind(&mut self, kind: FieldKind, name: &[u8], value: &[u8]) {
+        self.remove_kind(kind, name);
         self.push_line(name, value);
     }
 
@@ -57,8 +62,12 @@ impl HeaderChanges {
 
     /// The field is left out, whatever was received or added before.
     pub fn remove(&mut self, name: &[u8]) {
+        self.remove_kind(FieldKind::of(name), name);
+    }
+
+    /// The same of a name whose kind is known.
+    pub fn remove_kind(&mut self, kind: FieldKind, name: &[u8]) {
         self.remove_lines(name);
-        let kind = FieldKind::of(name);
         if kind != FieldKind::Other {
             self.kinds.insert(kind);
         }

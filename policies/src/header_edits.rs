@@ -1,6 +1,8 @@
 //! `set`, `add`, `remove` (and `default`) of header fields: what the policies `request_headers` and `response_headers`
 //! share, and others with fields of their own.
 
+use ringway_protocols::message::FieldKind;
+
 use crate::changes::HeaderChanges;
 use crate::fields::{Field, Kind, Need, Problem, Values};
 use crate::template::{Facts, Template};
@@ -33,8 +35,9 @@ pub type Lines = Vec<(Box<[u8]>, Template)>;
 /// Edits in the order in which they are made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HeaderEdits {
-    remove: Vec<Box<[u8]>>,
-    set: Lines,
+    /// Names with their kinds, which are found once.
+    remove: Vec<(FieldKind, Box<[u8]>)>,
+    set: Vec<(FieldKind, Box<[u8]>, Template)>,
     add: Lines,
 }
 
@@ -44,15 +47,16 @@ impl HeaderEdits {
         let mut remove = Vec::new();
         for (index, name) in values.texts("remove").iter().enumerate() {
             match check("remove", name) {
-                Ok(()) => remove.push(name.to_ascii_lowercase().into_bytes().into()),
+                Ok(()) => {
+                    let name: Box<[u8]> = name.to_ascii_lowercase().into_bytes().into();
+                    remove.push((FieldKind::of(&name), name));
+                }
                 Err(problem) => problems.push(problem.item(index)),
             }
         }
-        HeaderEdits {
-            remove,
-            set: lines(values, "set", check, problems),
-            add: lines(values, "add", check, problems),
-        }
+        let set = lines(values, "set", check, problems);
+        let set = set.into_iter().map(|(name, value)| (FieldKind::of(&name), name, value)).collect();
+        HeaderEdits { remove, set, add: lines(values, "add", check, problems) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,8 +64,8 @@ impl HeaderEdits {
     }
 
     pub fn apply(&self, facts: &Facts<'_>, changes: &mut HeaderChanges) {
-        self.remove.iter().for_each(|name| changes.remove(name));
-        self.set.iter().for_each(|(name, value)| changes.set(name, &value.value(facts)));
+        self.remove.iter().for_each(|(kind, name)| changes.remove_kind(*kind, name));
+        self.set.iter().for_each(|(kind, name, value)| changes.set_kind(*kind, name, &value.value(facts)));
         self.add.iter().for_each(|(name, value)| changes.add(name, &value.value(facts)));
     }
 }
