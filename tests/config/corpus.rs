@@ -113,7 +113,8 @@ fn huge_files_take_bounded_time_and_output() {
         assert!(errors.len() <= 201, "{name}: {} errors", errors.len());
         let printed: usize = errors.iter().map(|error| error.to_string().len()).sum();
         assert!(printed < 200_000, "{name}: {printed} bytes");
-        assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
+        // Work that grows with the square of a file would take hours; a busy machine takes its time, too.
+        assert!(start.elapsed() < Duration::from_secs(120), "{name}: {:?}", start.elapsed());
     }
 }
 
