@@ -74,6 +74,8 @@ pub struct RouteReport {
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub chance: f64,
+    /// A route was looked for.
+    pub routed: bool,
     /// The match that takes it; `None`: it does not come so far, or there is none.
     pub spot: Option<Spot>,
     /// Index of the cluster.
@@ -127,7 +129,7 @@ pub fn explain(config: &Config, question: &Question, origin: &OriginAnswer) -> R
         config.listeners.get(entrance.listener).ok_or_else(|| "there is no listener".to_owned())?;
     let mut told = Explanation {
         name: question.name(),
-        client: question.peer,
+        client: question.peer_at(listener),
         trusted: false,
         normal_path: None,
         routes: RouteReport::default(),
@@ -187,6 +189,7 @@ impl Explanation {
             for (target, share, why) in targets(route, scene) {
                 let mut outcome = scene.run(spot, target, self.outcomes.len());
                 outcome.chance = chance * share;
+                outcome.routed = true;
                 outcome.cluster_why = why;
                 self.outcomes.push(outcome);
             }
@@ -194,6 +197,7 @@ impl Explanation {
         if routing.unmatched > 0.0 {
             let mut outcome = scene.refused(Reason::NoRoute.into(), self.outcomes.len());
             outcome.chance = routing.unmatched;
+            outcome.routed = true;
             self.outcomes.push(outcome);
         }
     }
@@ -222,7 +226,7 @@ fn passed_on(config: &Config, listener: &ListenerConfig, question: &Question) ->
 /// Who the client is, and whether its peer is believed.
 fn client(listener: &ListenerConfig, question: &Question, asked: &Asked) -> (Option<IpAddr>, bool) {
     let config = &listener.forwarded;
-    match question.peer {
+    match question.peer_at(listener) {
         Some(peer) if config.trusted.contains(peer) => {
             let client =
                 forwarded::client_address(config.style, peer, &config.trusted, &asked.head, &asked.bytes);

@@ -18,7 +18,7 @@ pub struct Question {
     pub url: Url,
     /// Fields as they would be sent. A `host` takes the place of the URL's.
     pub fields: Vec<(String, String)>,
-    /// Who connects; `None` for somebody on a UNIX socket.
+    /// Who connects. On a UNIX socket that is nobody with an address.
     pub peer: Option<IpAddr>,
     /// The name of the listener; `None`: the one that the URL is for.
     pub listener: Option<String>,
@@ -86,6 +86,11 @@ impl Question {
     pub fn name(&self) -> String {
         let scheme = if self.url.secure { "https" } else { "http" };
         format!("{} {scheme}://{}{}", self.method, self.url.authority, self.url.target)
+    }
+
+    /// Who connects, as a listener knows it.
+    pub(super) fn peer_at(&self, listener: &ListenerConfig) -> Option<IpAddr> {
+        self.peer.filter(|_| port_of(listener).is_some())
     }
 
     /// The request, read by the rules of a listener.

@@ -20,7 +20,7 @@ impl Explanation {
     /// For people: one line for each thing that is said. `all`: however many there are.
     pub fn to_text(&self, config: &Config, all: bool) -> String {
         let mut page = Page::default();
-        page.text.push_str(&format!("{}\n\n", self.name));
+        page.text.push_str(&format!("{}\n\n", visible(&self.name)));
         if let Some(listener) = config.listeners.get(self.entrance.listener) {
             page.say("listener", &format!("{} ({}): {}", listener.name, listener.bind, self.entrance.why));
         }
@@ -104,7 +104,7 @@ impl Outcome {
 
     fn push_to(&self, page: &mut Page, config: &Config) {
         if self.spot.is_none() && self.response.is_some() {
-            page.say("route", "none");
+            page.say("route", if self.routed { "none" } else { "none is looked for" });
         }
         let count = self.asked.len();
         for (index, step) in self.asked.iter().enumerate() {
@@ -140,8 +140,8 @@ impl Outcome {
         if self.endpoints.is_empty() {
             return;
         }
-        let checked = if cluster.health.is_some() { ", of those that are healthy" } else { "" };
-        page.say("endpoints", &format!("chosen {}{checked}", balance_text(cluster)));
+        let checked = if cluster.health.is_some() { " among those that are healthy" } else { "" };
+        page.say("endpoints", &format!("chosen{checked} {}", balance_text(cluster)));
         for endpoint in &self.endpoints {
             page.say("", &endpoint.to_text());
         }
@@ -224,10 +224,13 @@ struct Page {
 }
 
 impl Page {
-    /// What is written comes from files and from the command line: nothing of it drives a terminal.
     fn say(&mut self, what: &str, words: &str) {
-        let words: String = words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{what:MARGIN$}{words}");
+        let _ = writeln!(self.text, "{what:MARGIN$}{}", visible(words));
     }
+}
+
+/// What is written comes from files and from the command line: nothing of it drives a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
