@@ -35,6 +35,7 @@ fn a_request_is_explained_from_listener_to_response() {
         ("POST", at("/checkout"), &["--client-ip", "10.0.0.9", "-H", "x-forwarded-for: 203.0.113.9"]),
         ("GET", at("/admin"), &["-H", "x-admin: nobody"]),
         ("GET", at("/old/place"), &[]),
+        ("GET", at("/found"), &[]),
         ("GET", "http://nobody.example.com:8080/".to_owned(), &[]),
         ("GET", at("/a/%2e%2e/b"), &[]),
         ("GET", "http://shop.example.com:8081/x?y".to_owned(), &[]),
@@ -102,7 +103,7 @@ fn all_that_comes_otherwise_than_expected_is_said_at_once() {
     let output = ringway(&["test", &file.display().to_string(), "--format", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&report["ok"], &report["tests"][0]["wrong"]), (&false.into(), &serde_json::json!([])));
-    assert_eq!(report["tests"][1]["wrong"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["tests"][1]["wrong"].as_array().map(Vec::len), Some(3), "{report}");
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct Expect {
     /// Names of all clusters that may get it, each with its share in percent where that is said; none: it is not sent.
     pub cluster: Option<Vec<(String, Option<f64>)>>,
     pub endpoints: Option<Vec<String>>,
+    /// Names of the clusters that copies may go to.
+    pub mirrors: Option<Vec<String>>,
     /// Names of the policies that are asked, in their order.
     pub policies: Option<Vec<String>>,
     pub status: Option<u16>,
@@ -164,6 +166,7 @@ pub fn schema() -> serde_json::Value {
                 { "type": "object", "additionalProperties": { "type": ["string", "number"] } },
             ] },
             "endpoints": texts(),
+            "mirrors": texts(),
             "policies": { "type": "array", "items": { "type": "string" } },
             "status": { "type": "integer", "minimum": 100, "maximum": 599 },
             "reason": text(),

@@ -204,6 +204,14 @@ impl<'a> Run<'a> {
         let cluster = cluster.ok_or_else(|| refused(Reason::NoEndpoint))?;
         self.outcome.endpoints = endpoints(cluster);
         self.outcome.sent = Some(self.sent(route));
+        // What becomes a tunnel is not copied.
+        let upgrade =
+            head.upgrade.and_then(|field| websocket::upgrade_token(field.of(bytes), &route.upgrades));
+        if let Some(mirror) =
+            route.mirror.as_ref().filter(|_| upgrade.is_none() && head.method != Method::Connect)
+        {
+            self.outcome.mirrors.clone_from(&mirror.targets);
+        }
         Ok(())
     }
 

@@ -41,7 +41,7 @@ fn compare(config: &Config, expect: &Expect, told: &Explanation) -> Vec<String> 
     compare_places(config, expect, told, &mut wrong);
     for outcome in &told.outcomes {
         let mut found = Vec::new();
-        compare_outcome(expect, outcome, &mut found);
+        compare_outcome(config, expect, outcome, &mut found);
         let when = if told.outcomes.len() > 1 {
             format!(" ({} of such requests)", percent(outcome.chance))
         } else {
@@ -63,7 +63,7 @@ fn compare_places(config: &Config, expect: &Expect, told: &Explanation, wrong: &
     }
     let Some(wanted) = &expect.cluster else { return };
     let mut found: Vec<(&str, f64)> = Vec::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.sent.is_some() || outcome.response.is_none()) {
+    for outcome in outcomes.iter().filter(|outcome| outcome.is_sent()) {
         let Some(name) = outcome.cluster_name(config) else { continue };
         match found.iter_mut().find(|(known, _)| *known == name) {
             Some((_, share)) => *share += outcome.chance,
@@ -88,7 +88,7 @@ fn compare_places(config: &Config, expect: &Expect, told: &Explanation, wrong: &
     }
 }
 
-fn compare_outcome(expect: &Expect, outcome: &Outcome, wrong: &mut Vec<String>) {
+fn compare_outcome(config: &Config, expect: &Expect, outcome: &Outcome, wrong: &mut Vec<String>) {
     if let Some(wanted) = expect.matched {
         let found = outcome.spot.map(|spot| spot.item + 1);
         if found != Some(wanted) {
@@ -107,6 +107,12 @@ fn compare_outcome(expect: &Expect, outcome: &Outcome, wrong: &mut Vec<String>) 
         let found = sorted(first.map(|endpoint| endpoint.name.as_str()));
         if sorted(wanted.iter().map(String::as_str)) != found {
             wrong.push(expected("endpoints", &list(wanted), &list(&found)));
+        }
+    }
+    if let Some(wanted) = &expect.mirrors {
+        let found = sorted(outcome.mirror_names(config).into_iter());
+        if sorted(wanted.iter().map(String::as_str)) != found {
+            wrong.push(expected("mirrors", &list(wanted), &list(&found)));
         }
     }
     let refusal = outcome.refusal.as_ref().map(|(reason, detail)| (reason.code(), detail.as_str()));

@@ -21,7 +21,7 @@ use ringway_policies::path::{self, PathVerdict};
 use ringway_policies::{forwarded, split};
 use ringway_protocols::message::Method;
 
-use crate::config::{Config, ListenerConfig, RouteConfig};
+use crate::config::{Config, ListenerConfig, MirrorTarget, RouteConfig};
 use crate::error::Reason;
 use crate::exchange::Failure;
 use dry_run::Scene;
@@ -89,6 +89,8 @@ pub struct Outcome {
     /// What the origin gets; `None`: nothing.
     pub sent: Option<Sent>,
     pub endpoints: Vec<EndpointView>,
+    /// Clusters that copies of it may go to.
+    pub mirrors: Vec<MirrorTarget>,
     /// What the client gets; `None` where the proxy only passes bytes on.
     pub response: Option<Message>,
     /// Why the proxy refuses it.

@@ -102,6 +102,17 @@ impl Outcome {
         config.routes.get(self.spot?.route).map(|route| route.name.as_str())
     }
 
+    /// Names of the clusters that copies of it may go to.
+    pub fn mirror_names<'c>(&self, config: &'c Config) -> Vec<&'c str> {
+        let clusters = self.mirrors.iter().filter_map(|mirror| config.clusters.get(mirror.cluster));
+        clusters.map(|cluster| cluster.name.as_str()).collect()
+    }
+
+    /// It goes to a cluster.
+    pub fn is_sent(&self) -> bool {
+        self.cluster.is_some() && (self.sent.is_some() || self.response.is_none())
+    }
+
     fn push_to(&self, page: &mut Page, config: &Config) {
         if self.spot.is_none() && self.response.is_some() {
             page.say("route", if self.routed { "none" } else { "none is looked for" });
@@ -113,12 +124,19 @@ impl Outcome {
         for (index, step) in self.unasked.iter().enumerate() {
             page.say("", &format!("{} {} ({}): is not asked", count + index + 1, step.name, step.level));
         }
-        if let Some(name) = self.cluster_name(config).filter(|_| !self.endpoints.is_empty()) {
+        if let Some(name) = self.cluster_name(config).filter(|_| self.is_sent()) {
             let why =
                 if self.cluster_why.is_empty() { String::new() } else { format!(": {}", self.cluster_why) };
             page.say("cluster", &format!("{name}{why}"));
         }
         self.push_endpoints(page, config);
+        for mirror in &self.mirrors {
+            let cluster = config.clusters.get(mirror.cluster).map_or("", |cluster| &cluster.name);
+            page.say(
+                "mirror",
+                &format!("{cluster}, for {} of requests", percent(f64::from(mirror.share_ppm) / 1e6)),
+            );
+        }
         if let Some(sent) = &self.sent {
             sent.push_to(page);
         }
@@ -137,11 +155,14 @@ impl Outcome {
 
     fn push_endpoints(&self, page: &mut Page, config: &Config) {
         let Some(cluster) = self.cluster.and_then(|index| config.clusters.get(index)) else { return };
-        if self.endpoints.is_empty() {
+        if !self.is_sent() {
             return;
         }
         let checked = if cluster.health.is_some() { " among those that are healthy" } else { "" };
         page.say("endpoints", &format!("chosen{checked} {}", balance_text(cluster)));
+        if let Some(discovery) = &cluster.discovery {
+            page.say("", &format!("found at run time: {discovery}"));
+        }
         for endpoint in &self.endpoints {
             page.say("", &endpoint.to_text());
         }
@@ -167,6 +188,8 @@ impl Outcome {
             "cluster_why": self.cluster_why,
             "balance": cluster.map(|cluster| balance_text(cluster)),
             "endpoints": self.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+            "endpoints_found_by": cluster.and_then(|cluster| cluster.discovery.as_ref()).map(ToString::to_string),
+            "mirrors": self.mirror_names(config),
             "sent": self.sent.as_ref().map(|sent| json!({
                 "method": sent.method, "target": sent.target, "host": sent.host, "headers": fields(&sent.fields),
             })),

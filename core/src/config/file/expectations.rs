@@ -20,7 +20,7 @@ const CASE: &[&str] = &["name", "request", "origin", "expect"];
 const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "listener", "at", "repeat"];
 const ORIGIN: &[&str] = &["status", "headers"];
 const EXPECT: &[&str] =
-    &["route", "match", "cluster", "endpoints", "policies", "status", "reason", "headers", "sent"];
+    &["route", "match", "cluster", "endpoints", "mirrors", "policies", "status", "reason", "headers", "sent"];
 const SENT: &[&str] = &["target", "host", "headers"];
 const URL: &str = "a request such as `GET https://shop.example.com/checkout`";
 
@@ -157,6 +157,7 @@ impl Walk<'_> {
                 }
                 "cluster" => expect.cluster = self.clusters(&node, &path),
                 "endpoints" => expect.endpoints = self.names(&node, &path),
+                "mirrors" => expect.mirrors = self.names(&node, &path),
                 "policies" => expect.policies = self.names(&node, &path),
                 "status" => {
                     expect.status = self.number(&node, &path, 100, 599).map(|status| status as u16);
