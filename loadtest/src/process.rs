@@ -21,8 +21,11 @@ impl CpuTime {
 impl Sub for CpuTime {
     type Output = CpuTime;
 
+    /// The total is exact; how it was split by clock ticks must not make a part of it negative.
     fn sub(self, before: CpuTime) -> CpuTime {
-        CpuTime { user_us: self.user_us - before.user_us, kernel_us: self.kernel_us - before.kernel_us }
+        let total = (self.total_us() - before.total_us()).max(0.0);
+        let user_us = (self.user_us - before.user_us).clamp(0.0, total);
+        CpuTime { user_us, kernel_us: total - user_us }
     }
 }
 
@@ -149,6 +152,18 @@ mod tests {
     fn reads_ticks_behind_a_hostile_command_name() {
         let stat = "7 (a) b (c) R 1 7 7 0 -1 4194560 1 0 0 0 12 34 0 0 20 0 1 0 5 6 7";
         assert_eq!(ticks(stat), Some((12, 34)));
+    }
+
+    #[test]
+    fn no_part_of_a_difference_is_negative() {
+        let time = |user_us, kernel_us| CpuTime { user_us, kernel_us };
+        for (after, before, expected) in [
+            (time(9.0, 5.0), time(4.0, 3.0), time(5.0, 2.0)),
+            (time(9.0, 2.0), time(4.0, 3.0), time(4.0, 0.0)),
+            (time(3.0, 9.0), time(4.0, 3.0), time(0.0, 5.0)),
+        ] {
+            assert_eq!(after - before, expected);
+        }
     }
 
     #[test]

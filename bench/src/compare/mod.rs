@@ -244,7 +244,9 @@ pub fn run(args: &CompareArgs) -> io::Result<()> {
         for &peer in wanted {
             if let Err(missing) = bench.start(peer) {
                 eprintln!("skipping {}: {missing}", peer.name());
-                skipped.insert(format!("{}: {missing}", peer.name()));
+                if missing.kind() != io::ErrorKind::Unsupported {
+                    skipped.insert(format!("{}: {missing}", peer.name()));
+                }
             }
         }
         for workload in left.extract_if(.., |workload| workload.sides() == sides) {
@@ -252,7 +254,7 @@ pub fn run(args: &CompareArgs) -> io::Result<()> {
         }
     }
     if !skipped.is_empty() {
-        eprintln!("\nleft out of one comparison or more:");
+        eprintln!("\nmissing, and left out:");
         skipped.iter().for_each(|line| eprintln!("  {line}"));
     }
     Ok(())

@@ -124,10 +124,10 @@ impl Peer {
     pub(super) fn launch(self, options: &CompareArgs, dir: &Path, place: Place<'_>) -> io::Result<Launch> {
         let Place { listen, origin, sides, .. } = place;
         if sides.tls != Tls::None && !self.speaks_tls() {
-            return Err(missing("it speaks no TLS, or is the same as another one with TLS"));
+            return Err(unfit("it speaks no TLS, or is the same as another one with TLS"));
         }
         if (sides.client_http2 || sides.origin_http2) && !self.speaks_http2() {
-            return Err(missing("it speaks HTTP/1.1 only, or is the same as another one with HTTP/2"));
+            return Err(unfit("it speaks HTTP/1.1 only, or is the same as another one with HTTP/2"));
         }
         match self {
             Peer::Ringway => ringway(options.ringway.as_deref(), "uring", &options.ringway_args, dir, place),
@@ -137,7 +137,7 @@ impl Peer {
             Peer::RingwayEveryday => everyday(options, dir, place),
             Peer::RingwayB => {
                 if options.ringway_b.is_none() && options.ringway_b_args.is_none() {
-                    return Err(missing("not asked for by --ringway-b or --ringway-b-args"));
+                    return Err(unfit("not asked for by --ringway-b or --ringway-b-args"));
                 }
                 let binary = options.ringway_b.as_deref().or(options.ringway.as_deref());
                 let more = options.ringway_b_args.as_ref().unwrap_or(&options.ringway_args);
@@ -366,6 +366,11 @@ pub(super) fn find(given: Option<&Path>, name: &str, how: &str) -> io::Result<Pa
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| missing(&format!("no {name} in PATH; to get it: {how}")))
+}
+
+/// It does not belong there; nothing is missing.
+fn unfit(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why.to_owned())
 }
 
 fn missing(what: &str) -> io::Error {
