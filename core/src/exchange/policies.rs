@@ -35,6 +35,7 @@ const SPARE_MAX: usize = 256;
 #[derive(Default)]
 pub struct Policies {
     /// States of exchanges that are over, to be used again.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     spare: RefCell<Vec<Box<PolicyState>>>,
     global: Vec<Policy>,
     listeners: Vec<Vec<Policy>>,
