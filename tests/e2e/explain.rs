@@ -216,8 +216,12 @@ fn plain(fields: &[(String, String)]) -> Vec<(String, String)> {
 
 fn guarded(address: std::net::SocketAddr) -> String {
     format!(
-        r#"listeners:
-  - {{ name: web, bind: "127.0.0.1:0", limits: {{ body_bytes: 10 }} }}
+        r#"policies: [{{ response_headers: {{ set: {{ x-frame-options: DENY }} }} }}]
+listeners:
+  - name: web
+    bind: "127.0.0.1:0"
+    limits: {{ body_bytes: 10 }}
+    policies: [{{ cors: {{ allow_origins: ["https://everywhere.test"] }} }}]
   - {{ name: redirecting, bind: "127.0.0.1:0", redirect_to_https: 8443 }}
   - {{ name: trusting, bind: "127.0.0.1:0", forwarded: {{ trusted_proxies: [127.0.0.1], style: both, via: false }} }}
 clusters:
@@ -286,6 +290,12 @@ fn what_is_explained_without_sending_is_what_happens(io: Io) {
         ("web", "PUT", "/pages/1", &[]),
         ("web", "GET", "/files/a//b", &[("Upgrade", "websocket"), ("Connection", "Upgrade")]),
         ("web", "GET", "/nowhere", &[]),
+        (
+            "web",
+            "OPTIONS",
+            "/nowhere",
+            &[("Origin", "https://everywhere.test"), ("Access-Control-Request-Method", "GET")],
+        ),
         ("web", "GET", "/a/%2e%2e/b", &[]),
         ("web", "POST", "/files/a", &[("Content-Length", "11")]),
         ("web", "POST", "/nowhere", &[("Content-Type", "application/grpc")]),

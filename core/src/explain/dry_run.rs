@@ -124,12 +124,12 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A request whose head cannot be read: nobody is asked.
+    /// A request that no route is looked for, because of its head, its path or how it came: nobody is asked.
     pub(super) fn unread(&self, failure: Failure) -> Outcome {
         Run::new(self, None, 0).end(End::Refused(failure))
     }
 
-    /// A request that has no route: only the policies of the whole proxy and of the listener are asked.
+    /// A request that no route matches: only the policies of the whole proxy and of the listener are asked.
     pub(super) fn refused(&self, failure: Failure, way: usize) -> Outcome {
         self.repeated(|| {
             let mut run = Run::new(self, None, way);

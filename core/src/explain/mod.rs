@@ -161,12 +161,12 @@ pub fn explain(config: &Config, question: &Question, origin: &OriginAnswer) -> R
         }
         Ok(None) => {}
         Err(failure) => {
-            told.outcomes.push(scene.refused(failure, 0));
+            told.outcomes.push(scene.unread(failure));
             return Ok(told);
         }
     }
     if listener.redirect_to_https.is_some() {
-        told.outcomes.push(scene.refused(Reason::RedirectToHttps.into(), 0));
+        told.outcomes.push(scene.unread(Reason::RedirectToHttps.into()));
         return Ok(told);
     }
     told.follow(&scene);
