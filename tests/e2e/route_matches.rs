@@ -32,7 +32,10 @@ fn named(io: Io, origin: &Origin, routes: &[(&str, &str)]) -> Proxy {
         .start()
 }
 
-fn check(proxy: &Proxy, cases: &[(&str, &str, &[(&str, &str)], &str)]) {
+/// Method, target, fields, and the name of the route that answers, or the status where none does.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
+fn check(proxy: &Proxy, cases: &[Case<'_>]) {
     for speaks in EITHER {
         for (method, target, fields, expected) in cases {
             let answer = ask(proxy, speaks, method, target, fields, b"");
