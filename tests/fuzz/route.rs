@@ -8,7 +8,7 @@ use ringway_protocols::message::RequestHead;
 pub(crate) const SEEDS: &[&[u8]] = &[
     b"a.example.com /x\n*.example.com /\n /x/y\n|b.example.com /x/y/z\na.example.com:80 /x\n",
     b" /\n|a /\n",
-    b"*.b /a\n*.a.b /a\nc.a.b /a/b\n|c.a.b /a/b\nx.a.b /a\nx.b /a/\n",
+    b"*.b /a\n*.a.b /a\nc.a.b /a/b\n|c.a.b /a/b\nx.a.b /a\nx.b /a/\nx.b //a//a\n",
 ];
 
 /// `host prefix` lines, `|`, then `host path` lines.
@@ -60,6 +60,13 @@ fn is_name(host: &str) -> bool {
 fn linear(rules: &[(Vec<String>, String)], host: &str, path: &str) -> Option<usize> {
     let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);
+    // Slashes that a listener keeps are compared as one.
+    let mut merged = String::new();
+    for part in path.split_inclusive('/') {
+        if part != "/" || !merged.ends_with('/') {
+            merged.push_str(part);
+        }
+    }
     let rank = |(hosts, prefix): &(Vec<String>, String)| {
         let host_rank = match hosts.first().map(|name| name.to_ascii_lowercase()) {
             None => 0,
@@ -73,7 +80,7 @@ fn linear(rules: &[(Vec<String>, String)], host: &str, path: &str) -> Option<usi
             }
         };
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let rest = path.strip_prefix(prefix)?;
+        let rest = merged.strip_prefix(prefix)?;
         (rest.is_empty() || rest.starts_with('/')).then_some((host_rank, prefix.len()))
     };
     rules
